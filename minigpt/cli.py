@@ -1,0 +1,258 @@
+"""`minigpt`: train, generate and list from the command line."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from minigpt import __version__
+from minigpt.errors import UserError
+
+USAGE = """\
+usage: minigpt COMMAND ...
+
+  minigpt train CONFIG [--section.key VALUE ...]   train a preset or a TOML file without a screen
+  minigpt train --resume RUN                       go on with a run that was interrupted
+  minigpt generate RUN --prompt TEXT [...]         let a run's model continue a text
+  minigpt runs                                     the runs: name, state, step, losses, age
+  minigpt presets                                  the presets, with parameters and what each is for
+  minigpt COMMAND --help                           all options of a command
+
+With a screen: minigpt-tui
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command and return its exit code: 0, 2 for what the user can mend, 1 for a crash in training."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    with user_errors("minigpt") as code:
+        command = arguments[0] if arguments else "--help"
+        if command in {"-h", "--help", "help"}:
+            print(USAGE, end="")
+        elif command == "--version":
+            print(f"minigpt-tui {__version__}")
+        elif command in _COMMANDS:
+            code[0] = _COMMANDS[command](arguments[1:])
+        else:
+            from minigpt.inert import inert_line
+
+            raise UserError(f"{inert_line(command)}: no such command; there are {', '.join(_COMMANDS)}")
+    return code[0]
+
+
+@contextmanager
+def user_errors(program: str) -> Iterator[list[int]]:
+    """Turn a UserError into one message on stderr and exit code 2, which the yielded list holds at its place 0."""
+    code = [0]
+    try:
+        yield code
+        sys.stdout.flush()
+    except UserError as error:
+        code[0] = 2
+        print(f"{program}: {error}", file=sys.stderr)
+    except BrokenPipeError:
+        import os
+
+        # The reader of the pipe has seen enough; Python must not try to flush into it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    except KeyboardInterrupt:
+        code[0] = 130
+
+
+# ── train ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_TRAIN_USAGE = """\
+usage: minigpt train CONFIG [--section.key VALUE ...]
+       minigpt train --resume RUN
+
+CONFIG is a preset's name (`minigpt presets` lists them) or a TOML file; options overrule what it says.
+RUN is the directory of a run or its name (`minigpt runs` lists them).
+The first Ctrl+C saves a checkpoint and ends, the second ends at once.
+"""
+
+
+def _train(arguments: list[str]) -> int:
+    from minigpt.inert import inert_line
+
+    if not arguments or arguments[0] in {"-h", "--help"}:
+        from minigpt.options import options_help
+
+        print(_TRAIN_USAGE + "\n" + options_help(), end="")
+        return 0 if arguments else 2
+    resume = _take_resume(arguments)
+    if resume is None and arguments[0].startswith("-"):
+        raise UserError(
+            f"{inert_line(arguments[0])}: the preset or TOML file comes first: minigpt train CONFIG [--option ...]"
+        )
+    from minigpt.headless import run_headless
+    from minigpt.session import TrainingSession
+
+    if resume is not None:
+        from minigpt.rundir import RunDirectory
+
+        if arguments:
+            raise UserError(
+                f"{inert_line(arguments[0])}: --resume goes on with the run's own configuration and takes no options"
+            )
+        return run_headless(TrainingSession(resume=RunDirectory.open(resume)))
+    from minigpt.configfile import load_config
+    from minigpt.options import parse_overrides
+    from minigpt.presets import find_target
+
+    config = load_config(arguments[0], parse_overrides(arguments[1:]))
+    return run_headless(TrainingSession(config=config, preset=find_target(arguments[0]).stem))
+
+
+def _take_resume(arguments: list[str]) -> str | None:
+    for index, argument in enumerate(arguments):
+        option, has_value, value = argument.partition("=")
+        if option == "--resume":
+            if not has_value and index + 1 == len(arguments):
+                raise UserError("--resume: needs the directory or the name of a run; `minigpt runs` lists them")
+            resumed = value if has_value else arguments[index + 1]
+            del arguments[index : index + (1 if has_value else 2)]
+            return resumed
+    return None
+
+
+# ── generate ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _generate(arguments: list[str]) -> int:
+    import tyro
+
+    from minigpt.generate_options import GenerateOptions
+
+    options = tyro.cli(GenerateOptions, args=arguments, prog="minigpt generate")
+    problems = [
+        f"--{name.replace('_', '-')} {getattr(options, name)}: must be {what}"
+        for name, what, valid in (
+            ("max_new_tokens", "between 1 and 1000000", 1 <= options.max_new_tokens <= 10**6),
+            ("temperature", "between 0 and 10", 0 <= options.temperature <= 10),
+            ("top_k", "0 or more", options.top_k >= 0),
+            ("seed", "between 0 and 2⁶³-1", 0 <= options.seed < 2**63),
+        )
+        if not valid
+    ]
+    if problems:
+        raise UserError("\n  ".join(problems))
+    from minigpt.rundir import RunDirectory
+
+    run = RunDirectory.open(options.run)
+    checkpoint = run.checkpoint(options.checkpoint)
+    from minigpt.checkpoint import load_for_generation
+    from minigpt.config import DeviceConfig
+    from minigpt.device import choose_device
+    from minigpt.generate import Sampling, generate
+    from minigpt.inert import inert
+
+    device = choose_device(DeviceConfig.model_validate({"type": options.device}))
+    model, tokenizer = load_for_generation(run, checkpoint, device.type)
+    sampling = Sampling(options.max_new_tokens, options.temperature, options.top_k, options.seed)
+    pieces = generate(model, tokenizer, options.prompt, sampling)
+    first = next(pieces, "")  # an unusable prompt is refused before anything is printed
+    sys.stdout.write(inert(options.prompt, tabs=True) + inert(first, tabs=True))
+    for piece in pieces:
+        sys.stdout.write(inert(piece, tabs=True))
+        sys.stdout.flush()
+    print()
+    return 0
+
+
+# ── lists ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _runs(arguments: list[str]) -> int:
+    _no_arguments("runs", arguments)
+    from minigpt.inert import inert_line
+    from minigpt.metrics import Metrics
+    from minigpt.paths import runs_dir
+    from minigpt.rundir import last_written, list_runs
+
+    rows = []
+    for run in list_runs():
+        metrics = Metrics(run.metrics_file).read_all()
+        train = metrics.series("train_loss")[1]
+        val = metrics.series("val_loss")[1]
+        step = metrics.last.get("step")
+        rows.append(
+            (
+                inert_line(run.name),
+                str(run.state()),
+                f"{step:,}" if isinstance(step, int) else "–",
+                f"{train[-1]:.4f}" if len(train) else "–",
+                f"{val[-1]:.4f}" if len(val) else "–",
+                f"{metrics.best[1]:.4f} at {metrics.best[0]:,}" if metrics.best else "–",
+                age(time.time() - last_written(run)),
+            )
+        )
+    if not rows:
+        print(f"no runs in {inert_line(str(runs_dir()))}; start one with: minigpt-tui quickstart")
+        return 0
+    _print_table(
+        ("name", "state", "step", "train loss", "val loss", "best val loss", "age"), rows, right={2, 3, 4, 5, 6}
+    )
+    return 0
+
+
+def _presets(arguments: list[str]) -> int:
+    _no_arguments("presets", arguments)
+    from minigpt.configfile import load_config
+    from minigpt.corpus import vocab_size_of
+    from minigpt.model import count_parameters
+    from minigpt.presets import list_presets
+
+    rows = []
+    for preset in list_presets():
+        config = load_config(preset.path)
+        vocab_size = vocab_size_of(config)
+        parameters = "after the download" if vocab_size is None else f"{count_parameters(config.model, vocab_size):,}"
+        rows.append((preset.name, parameters, config.data.corpus, f"{config.train.max_steps:,}", preset.about))
+    _print_table(("name", "parameters", "corpus", "steps", "what it is for"), rows, right={1, 3})
+    return 0
+
+
+def _print_table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], right: set[int]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for index, title in enumerate(head):
+        table.add_column(title, justify="right" if index in right else "left", no_wrap=index not in {0, len(head) - 1})
+    for row in rows:
+        table.add_row(*map(Text, row))
+    # A file has no width: whole lines there, for grep and awk.
+    Console(width=None if sys.stdout.isatty() else 240).print(table)
+
+
+def _no_arguments(command: str, arguments: list[str]) -> None:
+    if arguments in (["-h"], ["--help"]):
+        print(USAGE, end="")
+        raise SystemExit(0)
+    if arguments:
+        from minigpt.inert import inert_line
+
+        raise UserError(f"{inert_line(arguments[0])}: `minigpt {command}` takes no arguments")
+
+
+def age(seconds: float) -> str:
+    """A span of time in its largest unit, such as `3 min`."""
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{int(seconds // size)} {unit}"
+    return f"{max(0, int(seconds))} s"
+
+
+_COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "train": _train,
+    "generate": _generate,
+    "runs": _runs,
+    "presets": _presets,
+}
+
+
+def entry_point() -> None:
+    """The `minigpt` script."""
+    raise SystemExit(main())

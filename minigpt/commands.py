@@ -1,0 +1,54 @@
+"""What a viewer asks of the trainer: one small file each in commands/, taken in the order of their names."""
+
+import json
+import secrets
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from minigpt.files import write_atomically
+
+CommandName = Literal["pause", "resume", "save", "sample", "stop"]
+
+_NAMES: tuple[str, ...] = get_args(CommandName)
+
+
+@dataclass(frozen=True)
+class Command:
+    """One request; `id` comes back in the event with which the trainer answers."""
+
+    id: str
+    name: CommandName
+
+
+def send_command(directory: Path, name: CommandName) -> str:
+    """Leave a command for the trainer and return its id. Raises OSError if the directory cannot be written."""
+    # Ordered by time, unique by chance: several viewers may ask in the same nanosecond.
+    identity = f"{time.time_ns():020d}-{secrets.token_hex(3)}"
+    write_atomically(directory / f"{identity}.json", json.dumps({"command": name}))
+    return identity
+
+
+def take_commands(directory: Path) -> list[Command]:
+    """Remove and return the waiting commands, oldest first; what is no command is removed and ignored."""
+    taken = []
+    try:
+        names = sorted(path.name for path in directory.glob("[!.]*.json"))
+    except OSError:
+        return []
+    for name in names:
+        path = directory / name
+        try:
+            with path.open("rb") as file:
+                value = json.loads(file.read(4096))
+        except (OSError, ValueError, RecursionError):
+            value = None
+        try:
+            path.unlink()
+        except OSError:
+            continue
+        command = value.get("command") if isinstance(value, dict) else None
+        if command in _NAMES:
+            taken.append(Command(name.removesuffix(".json"), command))
+    return taken

@@ -1,0 +1,211 @@
+"""From a TOML file and the command line to one valid configuration, or to one message with every problem in it."""
+
+import difflib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import tomli
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from minigpt.config import Config, is_json_value
+from minigpt.errors import UserError
+from minigpt.inert import inert_line
+from minigpt.presets import find_target
+
+_LARGEST_FILE = 1 << 20
+
+
+def load_config(target: str | Path, overrides: Mapping[str, str] | None = None) -> Config:
+    """Read a preset or TOML file, lay the command line's values over it, and validate the whole once.
+
+    `overrides` maps dotted keys to values as they were typed, such as `{"train.max_steps": "500"}`. Relative paths
+    in the file are relative to the file, those of the command line to the current directory.
+
+    Raises UserError that lists all the problems of file and command line together.
+    """
+    path = find_target(str(target))
+    return merge_config(read_toml(path), path, overrides or {})
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read one TOML file, as it stands. Raises UserError that says what is wrong with it."""
+    try:
+        if path.stat().st_size > _LARGEST_FILE:
+            raise UserError(f"{path}: too large for a configuration file")
+        return tomli.loads(path.read_bytes().decode("utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise UserError(f"{path}: is a directory, where a TOML file is needed") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: is not UTF-8 text (byte {error.start})") from None
+    except tomli.TOMLDecodeError as error:
+        raise UserError(f"{path}: is not valid TOML: {inert_line(str(error))}") from None
+    except RecursionError:
+        raise UserError(f"{path}: is nested too deeply") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def merge_config(table: dict[str, Any], path: Path, overrides: Mapping[str, str]) -> Config:
+    """Validate a file's table together with the command line's values. Raises UserError with every problem."""
+    problems: list[str] = []
+    values = _without_unknown_to_json(table, "", problems)
+    _resolve_path(values, "data", "corpus", path.parent)
+    _resolve_path(values, "run", "dir", path.parent)
+    given: dict[str, dict[str, Any]] = {}
+    for key, text in overrides.items():
+        section, _, name = key.partition(".")
+        if not name:
+            problems.append(f"--{inert_line(key)}: unknown option{did_you_mean(key)}")
+            continue
+        given.setdefault(section, {})[name] = _typed(section, name, text)
+    for section, entries in given.items():
+        _resolve_path(given, "data", "corpus", Path.cwd())
+        _resolve_path(given, "run", "dir", Path.cwd())
+        present = values.get(section)
+        values[section] = {**present, **entries} if isinstance(present, dict) else entries
+        if present is not None and not isinstance(present, dict):
+            problems.append(f"{section} = {_shown(present)}: must be a table, written [{section}]")
+    try:
+        config = Config.model_validate_json(json.dumps(values), strict=True)
+    except ValidationError as error:
+        problems.extend(_describe(details, overrides) for details in error.errors())
+    if problems:
+        count = "one problem" if len(problems) == 1 else f"{len(problems)} problems"
+        raise UserError(f"{path}: {count}\n" + "\n".join(f"  {problem}" for problem in problems))
+    return config
+
+
+def keys(model: type[BaseModel] = Config, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every dotted key of the configuration with pydantic's description of the field."""
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from keys(field.annotation, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", field
+
+
+def _without_unknown_to_json(table: dict[str, Any], prefix: str, problems: list[str]) -> dict[str, Any]:
+    # Validation runs in pydantic's strict JSON mode; what TOML has beyond JSON is reported here and left out, so
+    # that the rest is still validated.
+    kept: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, dict):
+            kept[key] = _without_unknown_to_json(value, f"{prefix}{key}.", problems)
+        elif isinstance(value, float) and not is_json_value(value):
+            problems.append(f"{inert_line(prefix + key)} = {value}: must be a finite number")
+        elif not is_json_value(value):
+            problems.append(f"{inert_line(prefix + key)} = {value}: dates and times have no place here")
+        elif isinstance(value, list) and not _plain(value):
+            problems.append(f"{inert_line(prefix + key)}: lists have no place here")
+        else:
+            kept[key] = value
+    return kept
+
+
+def _plain(value: Any) -> bool:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _resolve_path(values: dict[str, Any], section: str, key: str, folder: Path) -> None:
+    from minigpt.corpus import KNOWN_CORPORA
+
+    entries = values.get(section)
+    text = entries.get(key) if isinstance(entries, dict) else None
+    if (
+        entries
+        and isinstance(text, str)
+        and text
+        and not (key == "corpus" and text in KNOWN_CORPORA)
+        and "\0" not in text
+    ):
+        entries[key] = str((folder / Path(text).expanduser()).absolute())
+
+
+def _typed(section: str, name: str, text: str) -> Any:
+    # A text field takes what was typed as it is; any other is read as a JSON value, and what is none stays a
+    # string for validation to refuse by name.
+    field = dict(keys()).get(f"{section}.{name}")
+    if field is None or field.annotation is str:
+        return text.encode().decode("unicode_escape") if name == "prompt" and text in {"\\n", "\\n\\n"} else text
+    if text.lower() in {"true", "false"}:
+        return text.lower() == "true"
+    try:
+        value = json.loads(text, parse_constant=lambda _: text)
+    except ValueError:
+        return text
+    return value if is_json_value(value) else text
+
+
+def _describe(error: ErrorDetails, overrides: Mapping[str, str]) -> str:
+    key = ".".join(str(part) for part in error["loc"])
+    if key in overrides:
+        where = f"--{key.replace('_', '-')} {inert_line(overrides[key], 60)}"
+    elif error["type"] in {"extra_forbidden", "value_error"} and isinstance(error["input"], dict):
+        where = inert_line(key)
+    else:
+        where = f"{inert_line(key)} = {_shown(error['input'])}"
+    return f"{where}: {_reason(error, key)}"
+
+
+def _reason(error: ErrorDetails, key: str) -> str:
+    context = error.get("ctx", {})
+    match error["type"]:
+        case "extra_forbidden":
+            return f"unknown {'section' if '.' not in key else 'key'}{did_you_mean(key)}"
+        case "int_type" | "int_parsing" | "int_from_float":
+            return "must be a whole number"
+        case "float_type" | "float_parsing":
+            return "must be a number"
+        case "finite_number":
+            return "must be a finite number"
+        case "bool_type" | "bool_parsing":
+            return "must be true or false"
+        case "string_type":
+            return "must be text, in quotes"
+        case "model_type" | "model_attributes_type":
+            return f"must be a table, written [{key}]"
+        case "greater_than":
+            return f"must be greater than {context['gt']}"
+        case "greater_than_equal":
+            return f"must be at least {context['ge']}"
+        case "less_than":
+            return f"must be less than {context['lt']}"
+        case "less_than_equal":
+            return f"must be at most {context['le']}"
+        case "literal_error":
+            return f"must be {context['expected']}"
+        case "string_too_short":
+            return "must not be empty"
+        case "string_pattern_mismatch":
+            return "must be letters, digits, '.', '_' and '-', beginning with a letter or digit, at most 100 of them"
+        case _:
+            return error["msg"].removeprefix("Value error, ")
+
+
+def did_you_mean(key: str) -> str:
+    """The end of a message about an unknown key: the nearest keys there are, or nothing."""
+    known = [name for name, _ in keys()]
+    if "." not in key:
+        known = sorted({name.split(".")[0] for name in known}) + known
+    # The last part counts most: `learning_rate` alone, or in the wrong section, still finds train.learning_rate.
+    last = key.rsplit(".", 1)[-1].replace("-", "_").lower()
+    same = [name for name in known if name.rsplit(".", 1)[-1] == last]
+    near = same or difflib.get_close_matches(key.replace("-", "_").lower(), known, n=2, cutoff=0.75)
+    if not near:
+        by_last = {name.rsplit(".", 1)[-1]: name for name in known}
+        near = [by_last[name] for name in difflib.get_close_matches(last, by_last, n=1, cutoff=0.7)]
+    return f"; did you mean {' or '.join(near)}?" if near else ""
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False) if _plain(value) else str(value)
+    return inert_line(text, 60)

@@ -1,0 +1,170 @@
+"""The text to learn from: a file of the user's, or a corpus known by name."""
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from minigpt.errors import UserError
+from minigpt.files import write_atomically
+from minigpt.inert import inert_line
+from minigpt.paths import bundled_data_dir, cache_dir
+
+if TYPE_CHECKING:
+    from minigpt.config import Config
+
+
+@dataclass(frozen=True)
+class KnownCorpus:
+    """A corpus known by name: where it is found, and the checksum that it must have."""
+
+    file: str
+    url: str
+    """Empty for a corpus that comes with the program."""
+    sha256: str
+    licence: str
+
+
+KNOWN_CORPORA = {
+    "the-play": KnownCorpus("the-bell-at-low-water.txt", "", "", "public domain (CC0), written for this project"),
+    "tinyshakespeare": KnownCorpus(
+        "tinyshakespeare.txt",
+        "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
+        "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+        "public domain",
+    ),
+}
+
+_TIMEOUT = 20.0  # seconds without a byte, after which a download is given up
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A text and where it came from."""
+
+    name: str
+    text: str
+
+
+def load_corpus(name: str, progress: Progress = lambda _: None) -> Corpus:
+    """Read the corpus that `data.corpus` names, downloading a known one at need.
+
+    `progress` is told in words how a download goes. Raises UserError if there is no such text or it is unusable.
+    """
+    known = KNOWN_CORPORA.get(name)
+    path = _find_known(name, known, progress) if known else Path(name)
+    return Corpus(name if known else path.name, read_text(path))
+
+
+def corpus_is_local(name: str) -> bool:
+    """Whether the corpus can be read without a download."""
+    known = KNOWN_CORPORA.get(name)
+    return any(path.is_file() for path in _places(known)) if known else Path(name).is_file()
+
+
+def vocab_size_of(config: "Config") -> int | None:
+    """How many tokens the configuration's vocabulary has; None if the corpus would have to be downloaded first.
+
+    Raises UserError if the corpus cannot be used.
+    """
+    from minigpt.tokenizer import build_tokenizer
+
+    if config.data.tokenizer == "byte":
+        return 256
+    if not corpus_is_local(config.data.corpus):
+        if config.data.corpus in KNOWN_CORPORA:
+            return None
+        raise UserError(f"{inert_line(config.data.corpus)}: no such text file")
+    return build_tokenizer(config.data.tokenizer, load_corpus(config.data.corpus).text).vocab_size
+
+
+def read_text(path: Path) -> str:
+    """Read a text file as UTF-8, a byte order mark aside. Raises UserError that says what is wrong with it."""
+    shown = inert_line(str(path))
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        names = ", ".join(KNOWN_CORPORA)
+        raise UserError(f"{shown}: no such text file. Known corpora: {names}.") from None
+    except IsADirectoryError:
+        raise UserError(f"{shown}: is a directory; data.corpus takes a text file") from None
+    except OSError as error:
+        raise UserError(f"{shown}: cannot be read: {error.strerror}") from None
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise UserError(
+            f"{shown}: is not UTF-8 text: byte 0x{data[error.start]:02x} at position {error.start} (line {line}). "
+            f"Convert it, for example: iconv -f latin1 -t utf-8 FILE > NEW"
+        ) from None
+    if not text.strip():
+        raise UserError(f"{shown}: is empty; a model needs text to learn from")
+    return text
+
+
+def _places(known: KnownCorpus) -> list[Path]:
+    if not known.url:
+        return [bundled_data_dir() / known.file]
+    given = os.environ.get("MINIGPT_DATA_DIR")
+    return [*([Path(given).expanduser() / known.file] if given else []), cache_dir() / known.file]
+
+
+def _find_known(name: str, known: KnownCorpus, progress: Progress) -> Path:
+    for path in _places(known):
+        if path.is_file():
+            if known.sha256 and hashlib.sha256(path.read_bytes()).hexdigest() != known.sha256:
+                raise UserError(
+                    f"{inert_line(str(path))}: is not {name} (its SHA-256 differs). "
+                    "Remove it to have it downloaded again."
+                )
+            return path
+    return _download(name, known, progress)
+
+
+def _download(name: str, known: KnownCorpus, progress: Progress) -> Path:
+    import ssl
+    import urllib.error
+    import urllib.request
+
+    target = cache_dir() / known.file
+    digest = hashlib.sha256()
+    chunks: list[bytes] = []
+    received = 0
+    try:
+        with urllib.request.urlopen(known.url, timeout=_TIMEOUT) as response:
+            total = int(response.headers.get("Content-Length") or 0)
+            while chunk := response.read(1 << 16):
+                chunks.append(chunk)
+                digest.update(chunk)
+                received += len(chunk)
+                share = f" of {total / 1e6:.1f}" if total else ""
+                progress(f"downloading {name}: {received / 1e6:.1f}{share} MB")
+                if received > (total or 1 << 30):
+                    break
+    except (urllib.error.URLError, OSError, ssl.SSLError, ValueError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise UserError(
+            _no_download(name, known, f"could not be downloaded ({inert_line(str(reason), 120)})")
+        ) from None
+    if digest.hexdigest() != known.sha256:
+        raise UserError(_no_download(name, known, "came damaged (its SHA-256 is not the expected one)"))
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(target, b"".join(chunks))
+    except OSError as error:
+        raise UserError(f"{name}: cannot be kept in {inert_line(str(target.parent))}: {error.strerror}") from None
+    return target
+
+
+def _no_download(name: str, known: KnownCorpus, what: str) -> str:
+    return (
+        f"{name}: {what} from {known.url}\n"
+        f"  Ways out: put the file at {inert_line(str(cache_dir() / known.file))},\n"
+        f"  or set MINIGPT_DATA_DIR to a directory that holds {known.file},\n"
+        f"  or train on the bundled text (--data.corpus the-play) or a file of your own (--data.corpus PATH)."
+    )

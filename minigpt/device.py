@@ -1,0 +1,66 @@
+"""Device, precision and threads: the one place that decides about them, by fixed rules and never by a measurement."""
+
+import platform
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+
+from minigpt.config import DeviceConfig
+from minigpt.errors import UserError
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where a run computes, and in which precision its matrix products are."""
+
+    type: str
+    name: str
+    precision: str
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The context for forward passes: bf16 products over float32 weights, or nothing."""
+        if self.precision == "bf16":
+            return torch.autocast(self.type, dtype=torch.bfloat16)
+        return nullcontext()
+
+
+def choose_device(config: DeviceConfig) -> Device:
+    """Apply the rules to this machine. Raises UserError if what was asked for is not here."""
+    kind = config.type
+    if kind == "auto":
+        kind = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    elif kind == "cuda" and not torch.cuda.is_available():
+        raise UserError(
+            "device.type = cuda: torch sees no CUDA device. Check the driver (nvidia-smi) and that torch is a CUDA "
+            f"build, or use --device.type cpu. This torch is {torch.__version__}."
+        )
+    elif kind == "mps" and not torch.backends.mps.is_available():
+        raise UserError("device.type = mps: torch sees no Apple GPU. Use --device.type cpu.")
+    precision = config.precision
+    # torch.cuda.is_bf16_supported() says yes on a T4 too, where bf16 is emulated and slow: the capability decides.
+    has_bf16 = kind == "cpu" or (kind == "cuda" and torch.cuda.get_device_capability() >= (8, 0))
+    if precision == "auto":
+        precision = "bf16" if kind == "cuda" and has_bf16 else "float32"
+    elif precision == "bf16" and not has_bf16:
+        raise UserError(f"device.precision = bf16: the {kind} device has none. Use --device.precision float32.")
+    name = torch.cuda.get_device_name() if kind == "cuda" else platform.machine()
+    return Device(kind, name, precision)
+
+
+def configure_threads(config: DeviceConfig) -> int:
+    """Set torch's CPU threads, once, before the training starts, and return their number.
+
+    Called by nobody else: a change of threads during a run changes the order of sums, and with it the run.
+    """
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    return torch.get_num_threads()
+
+
+def synchronize(device: Device) -> None:
+    """Wait for the device, so that a clock read next is right."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    elif device.type == "mps":
+        torch.mps.synchronize()

@@ -1,0 +1,5 @@
+"""The one exception whose message is written for the person at the terminal."""
+
+
+class UserError(Exception):
+    """What is wrong, where, and what to do about it: shown as it is, without a traceback, with exit code 2."""

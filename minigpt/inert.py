@@ -1,0 +1,46 @@
+"""Untrusted text made safe to print: the one place that does it."""
+
+import re
+import unicodedata
+
+# Everything a terminal might obey or that might reorder its neighbours: C0 and C1 controls, DEL, line and
+# paragraph separators, format characters (bidirectional controls, zero-width and tag characters), surrogates.
+# Newline stays; a zero-width joiner stays too, since families of emoji are written with it.
+_UNSAFE = re.compile(
+    "["
+    "\x00-\x09\x0b-\x1f\x7f-\x9f\xad\u061c\u070f\u180e\u200b\u200c\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff\U000e0000-\U000e0fff\U00013430-\U0001345f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000110bd\U000110cd"
+    "]"
+)
+
+
+def _visible(match: re.Match[str]) -> str:
+    character = match.group()
+    if character == "\t":
+        return "    "
+    if character < " ":
+        return chr(0x2400 + ord(character))  # the control pictures: ESC becomes ␛
+    return "␡" if character == "\x7f" else "\ufffd"
+
+
+def inert(text: str, *, tabs: bool = False) -> str:
+    """Return `text` with every character that could steer a terminal replaced by a visible one.
+
+    Newlines stay, and CRLF becomes one. A tab becomes four spaces, since panes count columns, unless `tabs` lets it
+    stay. The result still has to be handed over as plain text, never as markup.
+    """
+    text = text.replace("\r\n", "\n")
+    return "\t".join(map(inert, text.split("\t"))) if tabs else _UNSAFE.sub(_visible, text)
+
+
+def inert_line(text: str, limit: int = 200) -> str:
+    """`inert` for a place with one line: newlines are shown as ⏎, and anything over `limit` characters is cut."""
+    line = inert(text[: limit + 1]).replace("\n", "⏎")
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def name_character(character: str) -> str:
+    """How a message names one character: itself where it can be seen, then its code point and Unicode name."""
+    name = unicodedata.name(character, "unnamed")
+    shown = inert(character) if character.isprintable() and character != " " else repr(character)
+    return f"{shown} (U+{ord(character):04X} {name})"

@@ -1,0 +1,134 @@
+"""Metrics as a reader sees them: one series per name, each step once, the abandoned attempts marked."""
+
+from bisect import bisect_right
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minigpt.journal import JournalTail, Row
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """A resumption: training had come to `reached` and went on from the checkpoint of `resumed_from`."""
+
+    attempt: int
+    reached: int
+    resumed_from: int
+
+
+class _Series:
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+        self.values: list[float] = []
+
+    def cut_after(self, step: int) -> None:
+        keep = bisect_right(self.steps, step)
+        del self.steps[keep:], self.values[keep:]
+
+
+class Metrics:
+    """The one reader of metrics.jsonl.
+
+    A run that was killed does the steps since its last checkpoint again, as the next attempt; the file then holds
+    some steps twice. This reader yields the last attempt's row for each step and remembers each such recovery.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._tail = JournalTail(path)
+        self._restarts = 0
+        self._clear()
+
+    def _clear(self) -> None:
+        self._series: dict[str, _Series] = {}
+        self.attempt = 0
+        self.recoveries: list[Recovery] = []
+        self.last: Row = {}
+        """The newest row."""
+        self.best: tuple[int, float] | None = None
+        """Step and value of the lowest val_loss so far."""
+
+    def poll(self) -> bool:
+        """Take in what was written since the last call; whether anything was."""
+        rows = self._tail.poll()
+        changed = False
+        if self._tail.restarts != self._restarts:
+            self._restarts = self._tail.restarts
+            self._clear()
+            changed = True
+        for row in rows:
+            changed |= self._take(row)
+        return changed
+
+    def read_all(self) -> "Metrics":
+        """Take in the whole file as it is now."""
+        before = -1
+        while self._tail.offset != before:
+            before = self._tail.offset
+            self.poll()
+        return self
+
+    def _take(self, row: Row) -> bool:
+        step, attempt = _count(row.get("step")), _count(row.get("attempt", 1))
+        if step is None or attempt is None or attempt < self.attempt:
+            return False
+        if attempt > self.attempt:
+            if self.attempt:
+                self._begin_attempt(row, step, attempt)
+            self.attempt = attempt
+        elif self.last and step <= self.last["step"]:
+            return False
+        for name, value in row.items():
+            if name in {"step", "attempt", "resumed_from"}:
+                continue
+            number = _number(value)
+            if number is not None:
+                series = self._series.setdefault(name, _Series())
+                series.steps.append(step)
+                series.values.append(number)
+        self.last = row
+        loss = row.get("val_loss")
+        if isinstance(loss, float | int) and (self.best is None or loss < self.best[1]):
+            self.best = (step, float(loss))
+        return True
+
+    def _begin_attempt(self, row: Row, step: int, attempt: int) -> None:
+        resumed_from = _count(row.get("resumed_from"))
+        kept = resumed_from if resumed_from is not None and resumed_from < step else step - 1
+        self.recoveries.append(Recovery(attempt, self.last.get("step", 0), kept))
+        for series in self._series.values():
+            series.cut_after(kept)
+        self.last = {}
+        steps, losses = self.series("val_loss")
+        finite = np.isfinite(losses)
+        self.best = None
+        if finite.any():
+            index = int(np.argmin(np.where(finite, losses, np.inf)))
+            self.best = (int(steps[index]), float(losses[index]))
+
+    def names(self) -> list[str]:
+        """The metrics that have at least one value, in the order in which they appeared."""
+        return [name for name, series in self._series.items() if series.steps]
+
+    def series(self, name: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Steps and values of one metric; a value that was not finite is nan. Empty for a name that is not there."""
+        series = self._series.get(name) or _Series()
+        return np.asarray(series.steps, dtype=np.int64), np.asarray(series.values, dtype=np.float64)
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**62 else None
+
+
+def _number(value: Any) -> float | None:
+    if value is None:
+        return float("nan")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return float("nan")

@@ -1,0 +1,102 @@
+"""The command line's `--section.key VALUE` options, made from the configuration's fields and their docstrings."""
+
+import dataclasses
+import io
+from contextlib import redirect_stdout
+from typing import Annotated, Any, get_args, get_origin
+
+import tyro
+
+from minigpt.config import Config
+from minigpt.configfile import keys
+from minigpt.errors import UserError
+from minigpt.inert import inert_line
+
+
+def parse_overrides(arguments: list[str]) -> dict[str, str]:
+    """Read `--section.key VALUE` options into dotted keys and the values as they were typed.
+
+    Unknown ones are kept under the name that was typed: validation reports them together with everything else.
+    Raises UserError for anything that is no option, and for an option without its value.
+    """
+    known = {key for key, _ in keys()}
+    unknown: dict[str, str] = {}
+    rest: list[str] = []
+    position = 0
+    while position < len(arguments):
+        option, has_value, value = arguments[position].partition("=")
+        if not option.startswith("--") or option == "--":
+            raise UserError(f"{inert_line(option)}: unexpected argument; options look like --train.max-steps 500")
+        key = option[2:].replace("-", "_")
+        if not has_value:
+            position += 1
+            if position == len(arguments) or arguments[position].startswith("--"):
+                # A bare --section.flag is what people type for a boolean; say what to type instead.
+                hint = f"; did you mean {option} true?" if key in known and _metavar(key) == "true|false" else ""
+                if key in known or "." not in key:
+                    raise UserError(f"{inert_line(option)}: needs a value{hint}")
+                unknown[key] = ""
+                continue
+            value = arguments[position]
+        position += 1
+        if key in known:
+            rest.append(f"{option}={value}")
+        else:
+            unknown[key] = value
+    parsed = tyro.cli(_options(), args=rest, prog="minigpt")
+    given = {
+        f"{section.name}.{field.name}": value
+        for section in dataclasses.fields(parsed)
+        for field in dataclasses.fields(getattr(parsed, section.name))
+        if (value := getattr(getattr(parsed, section.name), field.name)) is not None
+    }
+    return {**given, **unknown}
+
+
+def options_help() -> str:
+    """The help of all configuration options, as text."""
+    from tyro.extras import get_parser
+
+    with redirect_stdout(io.StringIO()):
+        parser = get_parser(_options(), prog="minigpt")
+    text: str = parser.format_help()  # type: ignore[no-untyped-call]
+    return text[text.index("\n\n") + 2 :] if "\n\n" in text else text
+
+
+def _options() -> type[Any]:
+    # Every option is optional text: what was typed is laid over the file's values and the whole validated once, so
+    # that problems of both come in one message. tyro gives the spelling (dashes or underscores) and the help.
+    sections: dict[str, list[Any]] = {}
+    for key, field in keys():
+        section, name = key.split(".")
+        argument = tyro.conf.arg(
+            metavar=_metavar(key), help=field.description, help_behavior_hint=f"(default: {_shown(field.default)})"
+        )
+        sections.setdefault(section, []).append(
+            (name, Annotated[str | None, argument], dataclasses.field(default=None))
+        )
+    return dataclasses.make_dataclass(
+        "Options",
+        [
+            (name, (made := dataclasses.make_dataclass(name, fields)), dataclasses.field(default_factory=made))
+            for name, fields in sections.items()
+        ],
+    )
+
+
+def _metavar(key: str) -> str:
+    section, name = key.split(".")
+    annotation = Config.model_fields[section].annotation
+    assert annotation is not None
+    kind = annotation.model_fields[name].annotation
+    if str(get_origin(kind)) == "typing.Literal":
+        return "|".join(map(str, get_args(kind)))
+    return {bool: "true|false", int: "INT", float: "FLOAT"}.get(kind, "TEXT")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return repr(value) if value else "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)

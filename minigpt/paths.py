@@ -1,0 +1,32 @@
+"""Where things lie: presets and corpora of the package, the user's cache, the runs."""
+
+import os
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def _packaged(name: str) -> Path:
+    # A wheel carries configs/ and data/ inside the package; a checkout has them beside it.
+    installed = _PACKAGE / f"_{name}"
+    return installed if installed.is_dir() else _PACKAGE.parent / name
+
+
+def presets_dir() -> Path:
+    return _packaged("configs")
+
+
+def bundled_data_dir() -> Path:
+    return _packaged("data")
+
+
+def cache_dir() -> Path:
+    """Where downloaded corpora are kept, by the platform's custom (`~/.cache/minigpt-tui` on Linux)."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path("minigpt-tui")
+
+
+def runs_dir() -> Path:
+    """Where runs lie: `MINIGPT_RUNS_DIR`, or `runs` in the current directory."""
+    return Path(os.environ.get("MINIGPT_RUNS_DIR") or "runs").expanduser().absolute()

@@ -1,0 +1,45 @@
+"""The presets: one TOML file each in configs/. Free of pydantic and torch, so that the first frame can list them."""
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+
+from minigpt.errors import UserError
+from minigpt.inert import inert_line
+from minigpt.paths import presets_dir
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A preset as a list shows it: its name, what it is for in one line, and its file."""
+
+    name: str
+    about: str
+    path: Path
+
+
+def list_presets() -> list[Preset]:
+    """All presets, `quickstart` first and the others by name."""
+    import tomli
+
+    found = []
+    for path in sorted(presets_dir().glob("*.toml")):
+        run = tomli.loads(path.read_text(encoding="utf-8")).get("run", {})
+        found.append(Preset(path.stem, str(run.get("about", "")), path))
+    return sorted(found, key=lambda preset: (preset.name != "quickstart", preset.name))
+
+
+def find_target(target: str) -> Path:
+    """The TOML file that a preset's name or a path means. Raises UserError with the nearest names."""
+    names = {path.stem: path for path in presets_dir().glob("*.toml")}
+    if target in names:
+        return names[target]
+    path = Path(target).expanduser()
+    if path.suffix == ".toml" or path.exists():
+        return path
+    near = difflib.get_close_matches(target, names, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise UserError(
+        f"{inert_line(target)}: neither a preset nor a file; {hint}"
+        f"Presets: {', '.join(sorted(names))}. A path of your own ends in .toml."
+    )

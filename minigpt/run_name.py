@@ -1,0 +1,24 @@
+"""Names for runs that people can tell apart and say aloud."""
+
+import secrets
+from datetime import date
+
+_ADJECTIVES = """
+amber bold brave bright brisk calm candid clever copper coral crisp daring deep eager early earnest fair fleet fond
+free gentle glad golden grand green happy hardy honest humble keen kind late lively loyal lucky merry mild misty modest
+noble patient plain proud quick quiet rapid rare rosy silent silver simple sleek smooth snowy solid spry steady stout
+sunny sure swift tidy true vivid warm wild wise witty young
+"""
+_ANIMALS = """
+adder badger bat beaver bee bison bream carp cat cod crab crane crow curlew deer dove duck eagle eel egret elk falcon
+ferret finch fox frog gannet goat goose grouse gull hare hawk hen heron horse ibex jay kite lark lynx marten mole moose
+moth mouse newt otter owl ox perch pike plover pony quail ram raven robin salmon seal shrew shrike snail snipe sparrow
+squid stoat stork swan tern thrush toad trout turtle viper vole wasp weasel whale wolf wren yak
+"""
+
+
+def new_run_name(preset: str) -> str:
+    """Date, preset and two words, such as `2026-11-20-quickstart-brave-otter`."""
+    # The system's randomness: drawing from a seeded generator here would change what a seed means.
+    words = f"{secrets.choice(_ADJECTIVES.split())}-{secrets.choice(_ANIMALS.split())}"
+    return f"{date.today().isoformat()}-{preset}-{words}"

@@ -1,0 +1,266 @@
+"""The run directory: the one place that knows its layout, its lock and how a run's state is told from them."""
+
+import fcntl
+import json
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from minigpt.errors import UserError
+from minigpt.files import sync_directory, write_atomically
+from minigpt.inert import inert_line
+from minigpt.journal import Row, read_journal
+from minigpt.paths import runs_dir
+from minigpt.run_name import new_run_name
+
+if TYPE_CHECKING:
+    from minigpt.config import Config
+    from minigpt.tokenizer import Tokenizer
+
+_CHECKPOINT_NAME = re.compile(r"step-(\d{8,12})")
+
+
+class RunState(StrEnum):
+    """What a run is doing, told from its lock (held means alive) and its last events."""
+
+    TRAINING = "training"
+    PAUSED = "paused"
+    FINISHED = "finished"
+    STOPPED = "stopped"
+    CRASHED = "crashed"
+
+
+@dataclass(frozen=True, order=True)
+class Checkpoint:
+    """One complete checkpoint directory."""
+
+    step: int
+    path: Path
+
+    def info(self) -> dict[str, Any]:
+        """Its checkpoint.json: step, val_loss (null without an evaluation there) and more; empty if unreadable."""
+        return _read_json(self.path / "checkpoint.json")
+
+
+class RunDirectory:
+    """One run's directory. Anybody may read; only the process that holds the lock trains and writes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config_file = path / "config.toml"
+        self.tokenizer_file = path / "tokenizer.json"
+        self.metrics_file = path / "metrics.jsonl"
+        self.events_file = path / "events.jsonl"
+        self.samples_file = path / "samples.jsonl"
+        self.checkpoints_dir = path / "checkpoints"
+        self.best_file = path / "checkpoints" / "best.json"
+        self.commands_dir = path / "commands"
+        self.chat_dir = path / "chat"
+        self.lock_file = path / "lock"
+        self.console_file = path / "console.log"
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @classmethod
+    def open(cls, path: str | Path) -> "RunDirectory":
+        """The run at `path`, or of that name among the runs. Raises UserError if there is none."""
+        given = Path(path).expanduser()
+        candidates = [given] if given.is_absolute() else [given, runs_dir() / given]
+        for candidate in candidates:
+            if (candidate / "config.toml").is_file():
+                return cls(candidate.absolute())
+        shown = inert_line(str(path))
+        if any(candidate.is_dir() for candidate in candidates):
+            raise UserError(f"{shown}: is a directory, but holds no run (there is no config.toml in it)")
+        if any(candidate.exists() for candidate in candidates):
+            raise UserError(f"{shown}: is a file, where the directory of a run is needed")
+        raise UserError(f"{shown}: no such run; `minigpt runs` lists those in {inert_line(str(runs_dir()))}")
+
+    @classmethod
+    def create(cls, config: "Config", preset: str, tokenizer: "Tokenizer") -> "RunDirectory":
+        """Make the directory of a new run, complete up to its configuration and vocabulary, or nothing at all.
+
+        Raises UserError if it exists already or cannot be made: no existing directory is ever started over.
+        """
+        from minigpt.tokenizer import save_tokenizer
+
+        path = Path(config.run.dir or runs_dir() / (config.run.name or new_run_name(preset)))
+        if path.exists() or path.is_symlink():
+            raise UserError(
+                f"{inert_line(str(path))}: exists already, and no run is ever started over. "
+                f"Go on with it by `minigpt train --resume {inert_line(str(path))}`, or choose another --run.dir."
+            )
+        run = cls(path.absolute())
+        building = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            building.mkdir()
+            for directory in ("checkpoints", "commands", "chat"):
+                (building / directory).mkdir(mode=0o700)
+            write_atomically(building / "config.toml", config.to_toml())
+            save_tokenizer(tokenizer, building / "tokenizer.json")
+            building.rename(path)
+            sync_directory(path.parent)
+        except OSError as error:
+            shutil.rmtree(building, ignore_errors=True)
+            raise UserError(
+                f"{inert_line(str(path))}: cannot make the directory of the run: {error.strerror}. "
+                "Choose a writable place with --run.dir or MINIGPT_RUNS_DIR."
+            ) from None
+        return run
+
+    def config(self) -> "Config":
+        """The run's own configuration. Raises UserError if its file is damaged."""
+        from minigpt.configfile import merge_config, read_toml
+
+        return merge_config(read_toml(self.config_file), self.config_file, {})
+
+    # ── the lock ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run for training. Raises UserError while another process does."""
+        try:
+            # Not inheritable: a child process must not keep a run alive whose trainer is gone.
+            descriptor = os.open(self.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise UserError(f"{inert_line(str(self.path))}: cannot be written to: {error.strerror}") from None
+        try:
+            deadline = time.monotonic() + 1.0
+            while True:
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    # A viewer asking `is_live` holds it for microseconds, a trainer for good.
+                    if time.monotonic() > deadline:
+                        raise UserError(
+                            f"{inert_line(self.name)}: is being trained by another process already; "
+                            f"watch it with `minigpt-tui {inert_line(str(self.path))}`"
+                        ) from None
+                    time.sleep(0.02)
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def is_live(self) -> bool:
+        """Whether a process holds the run's lock, that is: trains it or is about to."""
+        try:
+            descriptor = os.open(self.lock_file, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        finally:
+            os.close(descriptor)
+        return False
+
+    def state(self, events: list[Row] | None = None) -> RunState:
+        """What the run is doing. `events` saves reading events.jsonl again for a caller that has its rows."""
+        rows = read_journal(self.events_file) if events is None else events
+        last = next(
+            (row["event"] for row in reversed(rows) if row.get("event") in _STATE_EVENTS),
+            None,
+        )
+        if self.is_live():
+            return RunState.PAUSED if last == "paused" else RunState.TRAINING
+        match last:
+            case "finished":
+                return RunState.FINISHED
+            case "stopped":
+                return RunState.STOPPED
+            case _:
+                return RunState.CRASHED
+
+    # ── checkpoints ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """The complete checkpoints, oldest first. A name counts as complete: it is given by a rename at the end."""
+        found = []
+        try:
+            paths = list(self.checkpoints_dir.iterdir())
+        except OSError:
+            return []
+        for path in paths:
+            match = _CHECKPOINT_NAME.fullmatch(path.name)
+            if match and path.is_dir() and not path.is_symlink():
+                found.append(Checkpoint(int(match[1]), path))
+        return sorted(found)
+
+    def checkpoint(self, which: str = "last") -> Checkpoint:
+        """The checkpoint that `last`, `best` or a step means. Raises UserError that says which ones there are."""
+        found = self.checkpoints()
+        if not found:
+            raise UserError(f"{inert_line(self.name)}: has no checkpoint yet")
+        if which == "last":
+            return found[-1]
+        steps = {checkpoint.step: checkpoint for checkpoint in found}
+        if which == "best":
+            step = _read_json(self.best_file).get("step")
+            if step in steps:
+                return steps[step]
+            raise UserError(f"{inert_line(self.name)}: has no best checkpoint yet; ask for last or for a step")
+        if which.isdecimal() and int(which) in steps:
+            return steps[int(which)]
+        listed = ", ".join(str(step) for step in steps)
+        raise UserError(
+            f"{inert_line(self.name)}: has no checkpoint {inert_line(which)}; ask for last, best or one of {listed}"
+        )
+
+    def clear_unfinished_checkpoints(self) -> None:
+        """Remove what a killed process left half written. Only for the holder of the lock."""
+        for path in self.checkpoints_dir.glob(".*.tmp"):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+# The events after which a run's state differs from before.
+_STATE_EVENTS = frozenset({"started", "paused", "continued", "stopped", "finished", "failed"})
+
+
+def list_runs() -> list[RunDirectory]:
+    """The runs under MINIGPT_RUNS_DIR or ./runs, the one written to last first."""
+    try:
+        paths = [path for path in runs_dir().iterdir() if (path / "config.toml").is_file()]
+    except OSError:
+        return []
+    return sorted(map(RunDirectory, paths), key=last_written, reverse=True)
+
+
+def last_written(run: RunDirectory) -> float:
+    """When the run last wrote an event or a row of metrics, as seconds since the epoch."""
+    times = [0.0]
+    for path in (run.config_file, run.metrics_file, run.events_file):
+        try:
+            times.append(path.stat().st_mtime)
+        except OSError:
+            continue
+    return max(times)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > 1 << 20:
+            return {}
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,121 @@
+"""One training in a background thread of this process, for a dashboard or the command line to stand beside."""
+
+import hashlib
+import threading
+import traceback
+from typing import TYPE_CHECKING
+
+from minigpt.config import Config
+from minigpt.errors import UserError
+from minigpt.rundir import RunDirectory
+
+if TYPE_CHECKING:
+    from minigpt.trainer import TrainingData
+
+
+class TrainingSession(threading.Thread):
+    """Trains a new run, or resumes one. Start it, read its attributes, and `join` it; nothing else is shared.
+
+    Not a daemon thread: when the screen in front of it goes away, the process lives on until the training ends.
+    """
+
+    def __init__(
+        self, *, config: Config | None = None, preset: str = "run", resume: RunDirectory | None = None
+    ) -> None:
+        super().__init__(name="trainer", daemon=False)
+        if (config is None) == (resume is None):
+            raise ValueError("a session takes a configuration or a run to resume")
+        self._config = config
+        self._preset = preset
+        self._resume = resume
+        self._stop_requested = threading.Event()
+        self.phase = "starting"
+        """What it is doing, in words for the screen."""
+        self.run_directory: RunDirectory | None = None
+        """Set once the directory exists and its lock is held."""
+        self.offsets = {"events": 0, "metrics": 0}
+        """Where in the run's files this attempt begins, for a display that shows only it."""
+        self.error: BaseException | None = None
+        """What ended it badly: a UserError to be shown, or anything else, whose traceback is in console.log."""
+        self.outcome: str | None = None
+        """"finished" or "stopped", once it ended well."""
+
+    def request_stop(self) -> None:
+        """Ask for a checkpoint and the end. Only sets a flag, so it may be called from a signal handler."""
+        self._stop_requested.set()
+
+    @property
+    def stop_requested(self) -> bool:
+        return self._stop_requested.is_set()
+
+    def run(self) -> None:
+        try:
+            self.outcome = self._train()
+        except UserError as error:
+            self.error = error
+        except BaseException as error:  # noqa: BLE001 - whatever it was, it belongs on the screen, not on stderr
+            self.error = error
+            self._log(traceback.format_exc())
+        finally:
+            self.phase = "ended"
+
+    def _train(self) -> str:
+        self.phase = "loading torch"
+        from minigpt.device import choose_device
+        from minigpt.trainer import Trainer
+
+        config = self._config or self._resumable_config()
+        device = choose_device(config.device)
+        self.phase = "reading the corpus"
+        data = self._prepare(config)
+        if self._stop_requested.is_set():
+            return "stopped"
+        run = self._resume or RunDirectory.create(config, self._preset, data.tokenizer)
+        with run.locked():
+            for name, path in (("events", run.events_file), ("metrics", run.metrics_file)):
+                self.offsets[name] = path.stat().st_size if path.exists() else 0
+            self.run_directory = run
+            self.phase = "building the model"
+            trainer = Trainer(run, config, data, device)
+            self.phase = "training"
+            return trainer.train(self._stop_requested)
+
+    def _prepare(self, config: Config) -> "TrainingData":
+        from minigpt.batches import split_ids
+        from minigpt.corpus import load_corpus
+        from minigpt.tokenizer import build_tokenizer, load_tokenizer
+        from minigpt.trainer import TrainingData
+
+        def progress(words: str) -> None:
+            self.phase = words
+            if self._stop_requested.is_set():
+                raise UserError("given up: the download was interrupted")
+
+        corpus = load_corpus(config.data.corpus, progress)
+        if self._resume:
+            tokenizer = load_tokenizer(self._resume.tokenizer_file)
+        else:
+            tokenizer = build_tokenizer(config.data.tokenizer, corpus.text)
+        train, val = split_ids(tokenizer.encode(corpus.text), config.data.val_fraction, config.model.block_size)
+        tokenizer.encode(config.sample.prompt)
+        digest = hashlib.sha256(corpus.text.encode("utf-8")).hexdigest()
+        return TrainingData(corpus.name, digest, len(corpus.text), tokenizer, train, val)
+
+    def _resumable_config(self) -> Config:
+        assert self._resume is not None
+        run = self._resume
+        config = run.config()
+        reached = run.checkpoints()[-1].step if run.checkpoints() else 0
+        if reached >= config.train.max_steps:
+            raise UserError(f"{run.name}: has finished already, with step {reached} of {config.train.max_steps}")
+        return config
+
+    def _log(self, text: str) -> None:
+        run = self.run_directory or self._resume
+        if run is None:
+            return
+        try:
+            with run.console_file.open("a", encoding="utf-8", errors="replace") as file:
+                file.write(text)
+        except OSError:
+            return  # the error itself is still shown; only its traceback is lost
