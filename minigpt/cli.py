@@ -1,9 +1,13 @@
 """`minigpt`: train, generate and list from the command line."""
 
+import io
+import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import chain
+from pathlib import Path
 
 from minigpt import __version__
 from minigpt.errors import UserError
@@ -49,10 +53,9 @@ def user_errors(program: str) -> Iterator[list[int]]:
         sys.stdout.flush()
     except UserError as error:
         code[0] = 2
-        print(f"{program}: {error}", file=sys.stderr)
+        with suppress(OSError):
+            print(f"{program}: {error}", file=sys.stderr)
     except BrokenPipeError:
-        import os
-
         # The reader of the pipe has seen enough; Python must not try to flush into it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     except KeyboardInterrupt:
@@ -74,7 +77,7 @@ The first Ctrl+C saves a checkpoint and ends, the second ends at once.
 def _train(arguments: list[str]) -> int:
     from minigpt.inert import inert_line
 
-    if not arguments or arguments[0] in {"-h", "--help"}:
+    if not arguments or {"-h", "--help"} & set(arguments):
         from minigpt.options import options_help
 
         print(_TRAIN_USAGE + "\n" + options_help(), end="")
@@ -144,19 +147,29 @@ def _generate(arguments: list[str]) -> int:
     from minigpt.config import DeviceConfig
     from minigpt.device import choose_device
     from minigpt.generate import Sampling, generate
-    from minigpt.inert import inert
 
     device = choose_device(DeviceConfig.model_validate({"type": options.device}))
     model, tokenizer = load_for_generation(run, checkpoint, device.type)
     sampling = Sampling(options.max_new_tokens, options.temperature, options.top_k, options.seed)
     pieces = generate(model, tokenizer, options.prompt, sampling)
     first = next(pieces, "")  # an unusable prompt is refused before anything is printed
-    sys.stdout.write(inert(options.prompt, tabs=True) + inert(first, tabs=True))
-    for piece in pieces:
-        sys.stdout.write(inert(piece, tabs=True))
+    for text in _printable(chain([options.prompt, first], pieces)):
+        sys.stdout.write(text)
         sys.stdout.flush()
     print()
     return 0
+
+
+def _printable(pieces: Iterable[str]) -> Iterator[str]:
+    from minigpt.inert import inert
+
+    # A carriage return waits for what comes next: a line feed makes a mere end of line of the two.
+    held = ""
+    for piece in pieces:
+        text = held + piece
+        held = "\r" if text.endswith("\r") else ""
+        yield inert(text.removesuffix("\r"), tabs=True)
+    yield inert(held)
 
 
 # ── lists ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -205,8 +218,13 @@ def _presets(arguments: list[str]) -> int:
     rows = []
     for preset in list_presets():
         config = load_config(preset.path)
-        vocab_size = vocab_size_of(config)
-        parameters = "after the download" if vocab_size is None else f"{count_parameters(config.model, vocab_size):,}"
+        try:
+            vocab_size = vocab_size_of(config)
+            parameters = (
+                "after the download" if vocab_size is None else f"{count_parameters(config.model, vocab_size):,}"
+            )
+        except UserError:
+            parameters = "no corpus"  # such as a damaged file: training says what is wrong with it
         rows.append((preset.name, parameters, config.data.corpus, f"{config.train.max_steps:,}", preset.about))
     _print_table(("name", "parameters", "corpus", "steps", "what it is for"), rows, right={1, 3})
     return 0
@@ -255,4 +273,8 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
 
 def entry_point() -> None:
     """The `minigpt` script."""
+    if sys.stdout is None:  # closed by whoever started it
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+    elif isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that is not in UTF-8 shows a ? for what it has not
     raise SystemExit(main())

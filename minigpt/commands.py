@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import stat
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,8 +41,9 @@ def take_commands(directory: Path) -> list[Command]:
     for name in names:
         path = directory / name
         try:
-            with path.open("rb") as file:
-                value = json.loads(file.read(4096))
+            # Not what a link or a pipe has to say: opening a pipe would hold up the training.
+            regular = stat.S_ISREG(path.lstat().st_mode)
+            value = json.loads(_beginning(path)) if regular else None
         except (OSError, ValueError, RecursionError):
             value = None
         try:
@@ -52,3 +54,8 @@ def take_commands(directory: Path) -> list[Command]:
         if command in _NAMES:
             taken.append(Command(name.removesuffix(".json"), command))
     return taken
+
+
+def _beginning(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(4096)

@@ -7,10 +7,18 @@ earlier version wrote into a run's config.toml keeps its name and meaning.
 import math
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 
+
+def _no_nul(path: str) -> str:
+    if "\0" in path:
+        raise ValueError("must not contain the character U+0000, which no path can")
+    return path
+
+
+PathText = Annotated[str, AfterValidator(_no_nul)]
 PositiveInt = Annotated[int, Field(gt=0, le=2**40)]
 NonNegativeInt = Annotated[int, Field(ge=0, le=2**40)]
 
@@ -26,7 +34,7 @@ class RunConfig(Section):
 
     name: str = Field(default="", pattern=rf"^$|{NAME_PATTERN}")
     """Name of the run and of its directory; empty for the date, the preset and two words."""
-    dir: str = ""
+    dir: PathText = ""
     """Directory of this very run; empty for its name under MINIGPT_RUNS_DIR or ./runs."""
     about: str = ""
     """What the run or preset is for, in one line."""
@@ -35,7 +43,7 @@ class RunConfig(Section):
 class DataConfig(Section):
     """The text to learn from."""
 
-    corpus: str = Field(default="the-play", min_length=1)
+    corpus: PathText = Field(default="the-play", min_length=1)
     """A text file, or a corpus known by name: `the-play` (bundled) or `tinyshakespeare`."""
     tokenizer: Literal["char", "byte"] = "char"
     """What a token is: a character of the corpus, or a byte of UTF-8."""

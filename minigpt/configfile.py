@@ -13,9 +13,11 @@ from pydantic_core import ErrorDetails
 from minigpt.config import Config, is_json_value
 from minigpt.errors import UserError
 from minigpt.inert import inert_line
+from minigpt.paths import expand_home
 from minigpt.presets import find_target
 
 _LARGEST_FILE = 1 << 20
+_LARGEST_NUMBER = 2**256
 
 
 def load_config(target: str | Path, overrides: Mapping[str, str] | None = None) -> Config:
@@ -32,35 +34,50 @@ def load_config(target: str | Path, overrides: Mapping[str, str] | None = None) 
 
 def read_toml(path: Path) -> dict[str, Any]:
     """Read one TOML file, as it stands. Raises UserError that says what is wrong with it."""
+    shown = inert_line(str(path))
     try:
-        if path.stat().st_size > _LARGEST_FILE:
-            raise UserError(f"{path}: too large for a configuration file")
-        return tomli.loads(path.read_bytes().decode("utf-8"))
+        with path.open("rb") as file:
+            data = file.read(_LARGEST_FILE + 1)
+        if len(data) > _LARGEST_FILE:
+            raise UserError(f"{shown}: too large for a configuration file")
+        return tomli.loads(data.decode("utf-8-sig"))
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
+        raise UserError(f"{shown}: no such file") from None
     except IsADirectoryError:
-        raise UserError(f"{path}: is a directory, where a TOML file is needed") from None
+        hint = "; to go on with this run, use --resume" if (path / "config.toml").is_file() else ""
+        raise UserError(f"{shown}: is a directory, where a TOML file is needed{hint}") from None
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}: is not UTF-8 text (byte {error.start})") from None
+        raise UserError(f"{shown}: is not UTF-8 text (byte {error.start})") from None
     except tomli.TOMLDecodeError as error:
-        raise UserError(f"{path}: is not valid TOML: {inert_line(str(error))}") from None
+        raise UserError(f"{shown}: is not valid TOML: {inert_line(str(error))}") from None
+    except ValueError:  # Python's, for a number of thousands of digits
+        raise UserError(f"{shown}: has a number in it that is too large") from None
     except RecursionError:
-        raise UserError(f"{path}: is nested too deeply") from None
+        raise UserError(f"{shown}: is nested too deeply") from None
     except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+        raise UserError(f"{shown}: cannot be read: {error.strerror}") from None
 
 
 def merge_config(table: dict[str, Any], path: Path, overrides: Mapping[str, str]) -> Config:
     """Validate a file's table together with the command line's values. Raises UserError with every problem."""
     problems: list[str] = []
-    values = _without_unknown_to_json(table, "", problems)
+    shown = inert_line(str(path))
+    try:
+        values = _without_unknown_to_json(table, "", problems)
+    except RecursionError:
+        raise UserError(f"{shown}: is nested too deeply") from None
     _resolve_path(values, "data", "corpus", path.parent)
     _resolve_path(values, "run", "dir", path.parent)
     given: dict[str, dict[str, Any]] = {}
     for key, text in overrides.items():
         section, _, name = key.partition(".")
-        if not name:
-            problems.append(f"--{inert_line(key)}: unknown option{did_you_mean(key)}")
+        option = f"--{inert_line(key.replace('_', '-'), 60)}"
+        if section not in Config.model_fields or not name:
+            problems.append(f"{option}: unknown option{did_you_mean(key)}")
+            continue
+        if not _is_text(name + text):
+            # How Python hands over an argument that is not UTF-8; JSON and TOML cannot express it.
+            problems.append(f"{option} {inert_line(text, 60)}: is not UTF-8 text")
             continue
         given.setdefault(section, {})[name] = _typed(section, name, text)
     for section, entries in given.items():
@@ -73,10 +90,15 @@ def merge_config(table: dict[str, Any], path: Path, overrides: Mapping[str, str]
     try:
         config = Config.model_validate_json(json.dumps(values), strict=True)
     except ValidationError as error:
-        problems.extend(_describe(details, overrides) for details in error.errors())
+        details = error.errors()
+        if details[0]["type"] == "json_invalid":
+            deep = "recursion" in details[0]["msg"]
+            what = "is nested too deeply" if deep else "names a path that is not UTF-8 text"
+            raise UserError(f"{shown}: {what}") from None
+        problems.extend(_describe(entry, overrides) for entry in details)
     if problems:
         count = "one problem" if len(problems) == 1 else f"{len(problems)} problems"
-        raise UserError(f"{path}: {count}\n" + "\n".join(f"  {problem}" for problem in problems))
+        raise UserError(f"{shown}: {count}\n" + "\n".join(f"  {problem}" for problem in problems))
     return config
 
 
@@ -98,6 +120,8 @@ def _without_unknown_to_json(table: dict[str, Any], prefix: str, problems: list[
             kept[key] = _without_unknown_to_json(value, f"{prefix}{key}.", problems)
         elif isinstance(value, float) and not is_json_value(value):
             problems.append(f"{inert_line(prefix + key)} = {value}: must be a finite number")
+        elif isinstance(value, int) and abs(value) > _LARGEST_NUMBER:
+            problems.append(f"{inert_line(prefix + key)}: is too large a number")
         elif not is_json_value(value):
             problems.append(f"{inert_line(prefix + key)} = {value}: dates and times have no place here")
         elif isinstance(value, list) and not _plain(value):
@@ -107,10 +131,18 @@ def _without_unknown_to_json(table: dict[str, Any], prefix: str, problems: list[
     return kept
 
 
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _plain(value: Any) -> bool:
     try:
         json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         return False
     return True
 
@@ -120,14 +152,8 @@ def _resolve_path(values: dict[str, Any], section: str, key: str, folder: Path) 
 
     entries = values.get(section)
     text = entries.get(key) if isinstance(entries, dict) else None
-    if (
-        entries
-        and isinstance(text, str)
-        and text
-        and not (key == "corpus" and text in KNOWN_CORPORA)
-        and "\0" not in text
-    ):
-        entries[key] = str((folder / Path(text).expanduser()).absolute())
+    if entries and isinstance(text, str) and text and not (key == "corpus" and text in KNOWN_CORPORA):
+        entries[key] = str((folder / expand_home(text)).absolute())
 
 
 def _typed(section: str, name: str, text: str) -> Any:
@@ -140,9 +166,9 @@ def _typed(section: str, name: str, text: str) -> Any:
         return text.lower() == "true"
     try:
         value = json.loads(text, parse_constant=lambda _: text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
-    return value if is_json_value(value) else text
+    return value if isinstance(value, int) or (isinstance(value, float) and is_json_value(value)) else text
 
 
 def _describe(error: ErrorDetails, overrides: Mapping[str, str]) -> str:
@@ -199,7 +225,7 @@ def did_you_mean(key: str) -> str:
     # The last part counts most: `learning_rate` alone, or in the wrong section, still finds train.learning_rate.
     last = key.rsplit(".", 1)[-1].replace("-", "_").lower()
     same = [name for name in known if name.rsplit(".", 1)[-1] == last]
-    near = same or difflib.get_close_matches(key.replace("-", "_").lower(), known, n=2, cutoff=0.75)
+    near = same or difflib.get_close_matches(key.replace("-", "_").lower(), known, n=1, cutoff=0.75)
     if not near:
         by_last = {name.rsplit(".", 1)[-1]: name for name in known}
         near = [by_last[name] for name in difflib.get_close_matches(last, by_last, n=1, cutoff=0.7)]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from minigpt.errors import UserError
 from minigpt.files import write_atomically
 from minigpt.inert import inert_line
-from minigpt.paths import bundled_data_dir, cache_dir
+from minigpt.paths import bundled_data_dir, cache_dir, expand_home
 
 if TYPE_CHECKING:
     from minigpt.config import Config
@@ -63,7 +63,7 @@ def load_corpus(name: str, progress: Progress = lambda _: None) -> Corpus:
 def corpus_is_local(name: str) -> bool:
     """Whether the corpus can be read without a download."""
     known = KNOWN_CORPORA.get(name)
-    return any(path.is_file() for path in _places(known)) if known else Path(name).is_file()
+    return any(map(_is_file, _places(known) if known else [Path(name)]))
 
 
 def vocab_size_of(config: "Config") -> int | None:
@@ -107,28 +107,39 @@ def read_text(path: Path) -> str:
     return text
 
 
+def _is_file(path: Path) -> bool:
+    # Below a directory that may not be searched, pathlib raises.
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def _places(known: KnownCorpus) -> list[Path]:
     if not known.url:
         return [bundled_data_dir() / known.file]
     given = os.environ.get("MINIGPT_DATA_DIR")
-    return [*([Path(given).expanduser() / known.file] if given else []), cache_dir() / known.file]
+    return [*([expand_home(given) / known.file] if given else []), cache_dir() / known.file]
 
 
 def _find_known(name: str, known: KnownCorpus, progress: Progress) -> Path:
-    for path in _places(known):
-        if path.is_file():
-            if known.sha256 and hashlib.sha256(path.read_bytes()).hexdigest() != known.sha256:
+    for path in filter(_is_file, _places(known)):
+        if known.sha256:
+            try:
+                digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            except OSError as error:
+                raise UserError(f"{inert_line(str(path))}: cannot be read: {error.strerror}") from None
+            if digest != known.sha256:
                 raise UserError(
                     f"{inert_line(str(path))}: is not {name} (its SHA-256 differs). "
                     "Remove it to have it downloaded again."
                 )
-            return path
+        return path
     return _download(name, known, progress)
 
 
 def _download(name: str, known: KnownCorpus, progress: Progress) -> Path:
-    import ssl
-    import urllib.error
+    import http.client
     import urllib.request
 
     target = cache_dir() / known.file
@@ -146,7 +157,7 @@ def _download(name: str, known: KnownCorpus, progress: Progress) -> Path:
                 progress(f"downloading {name}: {received / 1e6:.1f}{share} MB")
                 if received > (total or 1 << 30):
                     break
-    except (urllib.error.URLError, OSError, ssl.SSLError, ValueError) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:
         reason = getattr(error, "reason", None) or error
         raise UserError(
             _no_download(name, known, f"could not be downloaded ({inert_line(str(reason), 120)})")

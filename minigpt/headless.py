@@ -3,7 +3,9 @@
 Like the dashboard it reads the run directory, and the trainer neither knows nor waits for it.
 """
 
+import contextlib
 import os
+import select
 import signal
 import sys
 from types import FrameType
@@ -24,6 +26,7 @@ class Display(Protocol):
     def phase(self, words: str) -> None: ...
     def row(self, row: Row) -> None: ...
     def event(self, event: Row) -> None: ...
+    def refresh(self) -> None: ...
     def close(self) -> None: ...
 
 
@@ -41,6 +44,9 @@ class PlainDisplay:
             f"{inert_line(name)}={_plain(value)}" for name, value in event.items() if name not in {"event", "time"}
         )
         print(f"# {inert_line(str(event.get('event')))} {' '.join(values)}", flush=True)
+
+    def refresh(self) -> None:
+        pass
 
     def close(self) -> None:
         pass
@@ -62,7 +68,8 @@ class ProgressDisplay:
             TextColumn("ETA"),
             TimeRemainingColumn(),
             console=self._console,
-            refresh_per_second=4,
+            # No thread of its own: on a terminal that goes away it would die with a traceback.
+            auto_refresh=False,
         )
         self._task = self._progress.add_task("starting", total=None, numbers="")
         self._progress.start()
@@ -103,6 +110,9 @@ class ProgressDisplay:
             case "notice" | "failed":
                 self._console.print(inert_line(str(event.get("message"))))
 
+    def refresh(self) -> None:
+        self._progress.refresh()
+
     def close(self) -> None:
         self._progress.stop()
 
@@ -120,6 +130,8 @@ def run_headless(session: TrainingSession) -> int:
 
     def on_signal(number: int, _frame: FrameType | None) -> None:
         if received and number != signal.SIGHUP:
+            if isinstance(display, ProgressDisplay):
+                _show_cursor()
             os._exit(128 + number)
         if number != signal.SIGHUP:
             received.append(number)
@@ -138,9 +150,14 @@ def run_headless(session: TrainingSession) -> int:
                     display.phase("stopping: saving a checkpoint (once more to end at once)")
                 if display:
                     follower.show(display)
+                    display.refresh()
             except OSError:
-                display = None  # the terminal or the pipe is gone: train on in silence
+                # The terminal or the pipe is gone: train on in silence.
                 _silence()
+                if display:
+                    with contextlib.suppress(OSError):
+                        display.close()
+                display = None
             if not alive:
                 break
             session.join(_REFRESH)
@@ -152,7 +169,7 @@ def run_headless(session: TrainingSession) -> int:
             _silence()
         for number, handler in previous.items():
             signal.signal(number, handler)
-    return _report(session, received, silent=display is None)
+    return _report(session, received)
 
 
 class _Follower:
@@ -184,22 +201,19 @@ class _Follower:
                     display.row(row)
 
 
-def _report(session: TrainingSession, received: list[int], *, silent: bool) -> int:
+def _report(session: TrainingSession, received: list[int]) -> int:
     run = session.run_directory
     if isinstance(session.error, UserError):
-        if silent:
-            return 2
         raise session.error
     code = 0 if session.error is None else 1
     if received and session.error is None and session.outcome == "stopped":
         code = 128 + received[0]
     try:
-        if not silent:
-            for line in closing_words(session):
-                print(line, file=sys.stderr if session.error else sys.stdout)
-            if session.outcome == "finished" and run is not None:
-                _print_sample(run)
-            sys.stdout.flush()
+        for line in closing_words(session):
+            print(line, file=sys.stderr if session.error else sys.stdout)
+        if session.outcome == "finished" and run is not None:
+            _print_sample(run)
+        sys.stdout.flush()
     except OSError:
         _silence()
     return code
@@ -208,13 +222,13 @@ def _report(session: TrainingSession, received: list[int], *, silent: bool) -> i
 def closing_words(session: TrainingSession) -> list[str]:
     """What a person reads when a training of this process has ended: how, where the run lies, how to go on."""
     run = session.run_directory
+    reason = inert_line(str(session.error) or type(session.error).__name__, 300)
     if run is None:
-        return ["nothing was trained"]
+        return ["nothing was trained" if session.error is None else f"nothing was trained: {reason}"]
     shown = inert_line(str(run.path))
     if session.error is not None:
         kept = run.checkpoints()
         saved = f"the last checkpoint is that of step {kept[-1].step:,}" if kept else "no checkpoint had been saved"
-        reason = inert_line(str(session.error) or type(session.error).__name__, 300)
         return [
             f"the training failed: {reason}",
             f"{saved}; details are in {shown}/console.log",
@@ -236,11 +250,21 @@ def _print_sample(run: RunDirectory) -> None:
 
 
 def _silence() -> None:
-    # What Python still has in its buffers for a terminal that is gone must not raise at exit.
+    # What Python still has in its buffers for a terminal that is gone must not raise at exit. Errors may go elsewhere,
+    # into a file or past a pipe to the terminal, and are still wanted there.
     null = os.open(os.devnull, os.O_WRONLY)
+    with contextlib.suppress(OSError):
+        if os.path.sameopenfile(1, 2):
+            os.dup2(null, 2)
     os.dup2(null, 1)
-    os.dup2(null, 2)
     os.close(null)
+
+
+def _show_cursor() -> None:
+    # Past rich, which may be in the middle of a write; and never waiting for a terminal that has stalled.
+    with contextlib.suppress(OSError, ValueError):
+        if select.select([], [1], [], 0)[1]:
+            os.write(1, b"\x1b[?25h\r\n")
 
 
 def _plain(value: object) -> str:

@@ -1,5 +1,6 @@
 """Metrics as a reader sees them: one series per name, each step once, the abandoned attempts marked."""
 
+import math
 from bisect import bisect_right
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,15 +91,15 @@ class Metrics:
                 series.steps.append(step)
                 series.values.append(number)
         self.last = row
-        loss = row.get("val_loss")
-        if isinstance(loss, float | int) and (self.best is None or loss < self.best[1]):
-            self.best = (step, float(loss))
+        loss = _number(row.get("val_loss"))
+        if loss is not None and math.isfinite(loss) and (self.best is None or loss < self.best[1]):
+            self.best = (step, loss)
         return True
 
     def _begin_attempt(self, row: Row, step: int, attempt: int) -> None:
         resumed_from = _count(row.get("resumed_from"))
         kept = resumed_from if resumed_from is not None and resumed_from < step else step - 1
-        self.recoveries.append(Recovery(attempt, self.last.get("step", 0), kept))
+        self.recoveries.append(Recovery(attempt, self.last.get("step", 0), max(0, kept)))
         for series in self._series.values():
             series.cut_after(kept)
         self.last = {}

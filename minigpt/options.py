@@ -2,7 +2,7 @@
 
 import dataclasses
 import io
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from typing import Annotated, Any, get_args, get_origin
 
 import tyro
@@ -11,6 +11,9 @@ from minigpt.config import Config
 from minigpt.configfile import keys
 from minigpt.errors import UserError
 from minigpt.inert import inert_line
+
+# The default of an option that was not given. No argument can be it, whereas tyro reads `None` as no value at all.
+_NOT_GIVEN = "\0"
 
 
 def parse_overrides(arguments: list[str]) -> dict[str, str]:
@@ -48,18 +51,17 @@ def parse_overrides(arguments: list[str]) -> dict[str, str]:
         f"{section.name}.{field.name}": value
         for section in dataclasses.fields(parsed)
         for field in dataclasses.fields(getattr(parsed, section.name))
-        if (value := getattr(getattr(parsed, section.name), field.name)) is not None
+        if (value := getattr(getattr(parsed, section.name), field.name)) != _NOT_GIVEN
     }
     return {**given, **unknown}
 
 
 def options_help() -> str:
     """The help of all configuration options, as text."""
-    from tyro.extras import get_parser
-
-    with redirect_stdout(io.StringIO()):
-        parser = get_parser(_options(), prog="minigpt")
-    text: str = parser.format_help()  # type: ignore[no-untyped-call]
+    printed = io.StringIO()
+    with redirect_stdout(printed), suppress(SystemExit):
+        tyro.cli(_options(), args=["--help"], prog="minigpt")
+    text = printed.getvalue()
     return text[text.index("\n\n") + 2 :] if "\n\n" in text else text
 
 
@@ -72,9 +74,7 @@ def _options() -> type[Any]:
         argument = tyro.conf.arg(
             metavar=_metavar(key), help=field.description, help_behavior_hint=f"(default: {_shown(field.default)})"
         )
-        sections.setdefault(section, []).append(
-            (name, Annotated[str | None, argument], dataclasses.field(default=None))
-        )
+        sections.setdefault(section, []).append((name, Annotated[str, argument], dataclasses.field(default=_NOT_GIVEN)))
     return dataclasses.make_dataclass(
         "Options",
         [

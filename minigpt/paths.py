@@ -29,4 +29,12 @@ def cache_dir() -> Path:
 
 def runs_dir() -> Path:
     """Where runs lie: `MINIGPT_RUNS_DIR`, or `runs` in the current directory."""
-    return Path(os.environ.get("MINIGPT_RUNS_DIR") or "runs").expanduser().absolute()
+    return expand_home(os.environ.get("MINIGPT_RUNS_DIR") or "runs").absolute()
+
+
+def expand_home(path: str | Path) -> Path:
+    """The path with its `~` or `~user` replaced; as it stands if there is no such user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from minigpt.errors import UserError
 from minigpt.inert import inert_line
-from minigpt.paths import presets_dir
+from minigpt.paths import expand_home, presets_dir
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,12 @@ def find_target(target: str) -> Path:
     names = {path.stem: path for path in presets_dir().glob("*.toml")}
     if target in names:
         return names[target]
-    path = Path(target).expanduser()
-    if path.suffix == ".toml" or path.exists():
-        return path
+    path = expand_home(target)
+    try:
+        if path.suffix == ".toml" or path.exists():
+            return path
+    except (OSError, ValueError):
+        return path  # such as a name too long: reading it says so
     near = difflib.get_close_matches(target, names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}? " if near else ""
     raise UserError(

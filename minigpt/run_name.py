@@ -18,7 +18,11 @@ squid stoat stork swan tern thrush toad trout turtle viper vole wasp weasel whal
 
 
 def new_run_name(preset: str) -> str:
-    """Date, preset and two words, such as `2026-11-20-quickstart-brave-otter`."""
+    """Date, preset and two words, such as `2026-11-20-quickstart-brave-otter`.
+
+    A preset may be any file's name: what has no place in a run's name becomes a dash.
+    """
     # The system's randomness: drawing from a seeded generator here would change what a seed means.
+    kind = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in preset)[:60]
     words = f"{secrets.choice(_ADJECTIVES.split())}-{secrets.choice(_ANIMALS.split())}"
-    return f"{date.today().isoformat()}-{preset}-{words}"
+    return f"{date.today().isoformat()}-{kind}-{words}"

@@ -18,7 +18,7 @@ from minigpt.errors import UserError
 from minigpt.files import sync_directory, write_atomically
 from minigpt.inert import inert_line
 from minigpt.journal import Row, read_journal
-from minigpt.paths import runs_dir
+from minigpt.paths import expand_home, runs_dir
 from minigpt.run_name import new_run_name
 
 if TYPE_CHECKING:
@@ -74,16 +74,19 @@ class RunDirectory:
     @classmethod
     def open(cls, path: str | Path) -> "RunDirectory":
         """The run at `path`, or of that name among the runs. Raises UserError if there is none."""
-        given = Path(path).expanduser()
+        given = expand_home(path)
         candidates = [given] if given.is_absolute() else [given, runs_dir() / given]
-        for candidate in candidates:
-            if (candidate / "config.toml").is_file():
-                return cls(candidate.absolute())
         shown = inert_line(str(path))
-        if any(candidate.is_dir() for candidate in candidates):
-            raise UserError(f"{shown}: is a directory, but holds no run (there is no config.toml in it)")
-        if any(candidate.exists() for candidate in candidates):
-            raise UserError(f"{shown}: is a file, where the directory of a run is needed")
+        try:
+            for candidate in candidates:
+                if (candidate / "config.toml").is_file():
+                    return cls(candidate.absolute())
+            if any(candidate.is_dir() for candidate in candidates):
+                raise UserError(f"{shown}: is a directory, but holds no run (there is no config.toml in it)")
+            if any(candidate.exists() for candidate in candidates):
+                raise UserError(f"{shown}: is a file, where the directory of a run is needed")
+        except OSError as error:
+            raise UserError(f"{shown}: cannot be read: {error.strerror}") from None
         raise UserError(f"{shown}: no such run; `minigpt runs` lists those in {inert_line(str(runs_dir()))}")
 
     @classmethod
@@ -94,13 +97,14 @@ class RunDirectory:
         """
         from minigpt.tokenizer import save_tokenizer
 
-        path = Path(config.run.dir or runs_dir() / (config.run.name or new_run_name(preset)))
-        if path.exists() or path.is_symlink():
+        path = Path(config.run.dir or runs_dir() / (config.run.name or new_run_name(preset))).absolute()
+        while not (config.run.dir or config.run.name) and os.path.lexists(path):
+            path = path.with_name(new_run_name(preset))
+        if os.path.lexists(path):
             raise UserError(
                 f"{inert_line(str(path))}: exists already, and no run is ever started over. "
                 f"Go on with it by `minigpt train --resume {inert_line(str(path))}`, or choose another --run.dir."
             )
-        run = cls(path.absolute())
         building = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -117,7 +121,7 @@ class RunDirectory:
                 f"{inert_line(str(path))}: cannot make the directory of the run: {error.strerror}. "
                 "Choose a writable place with --run.dir or MINIGPT_RUNS_DIR."
             ) from None
-        return run
+        return cls(path)
 
     def config(self) -> "Config":
         """The run's own configuration. Raises UserError if its file is damaged."""
@@ -175,7 +179,7 @@ class RunDirectory:
         """What the run is doing. `events` saves reading events.jsonl again for a caller that has its rows."""
         rows = read_journal(self.events_file) if events is None else events
         last = next(
-            (row["event"] for row in reversed(rows) if row.get("event") in _STATE_EVENTS),
+            (event for row in reversed(rows) if isinstance(event := row.get("event"), str) and event in _STATE_EVENTS),
             None,
         )
         if self.is_live():
@@ -210,17 +214,17 @@ class RunDirectory:
             raise UserError(f"{inert_line(self.name)}: has no checkpoint yet")
         if which == "last":
             return found[-1]
-        steps = {checkpoint.step: checkpoint for checkpoint in found}
+        steps = {str(checkpoint.step): checkpoint for checkpoint in found}
         if which == "best":
-            step = _read_json(self.best_file).get("step")
-            if step in steps:
-                return steps[step]
+            best = str(_read_json(self.best_file).get("step"))
+            if best in steps:
+                return steps[best]
             raise UserError(f"{inert_line(self.name)}: has no best checkpoint yet; ask for last or for a step")
-        if which.isdecimal() and int(which) in steps:
-            return steps[int(which)]
-        listed = ", ".join(str(step) for step in steps)
+        if (step := which.lstrip("0") or "0") in steps and which:
+            return steps[step]
         raise UserError(
-            f"{inert_line(self.name)}: has no checkpoint {inert_line(which)}; ask for last, best or one of {listed}"
+            f"{inert_line(self.name)}: has no checkpoint {inert_line(which)}; "
+            f"ask for last, best or one of {', '.join(steps)}"
         )
 
     def clear_unfinished_checkpoints(self) -> None:
@@ -239,10 +243,18 @@ _STATE_EVENTS = frozenset({"started", "paused", "continued", "stopped", "finishe
 def list_runs() -> list[RunDirectory]:
     """The runs under MINIGPT_RUNS_DIR or ./runs, the one written to last first."""
     try:
-        paths = [path for path in runs_dir().iterdir() if (path / "config.toml").is_file()]
+        paths = [path for path in runs_dir().iterdir() if _holds_run(path)]
     except OSError:
         return []
     return sorted(map(RunDirectory, paths), key=last_written, reverse=True)
+
+
+def _holds_run(path: Path) -> bool:
+    # A dot stands before the name of a run that is being made, or that was never finished making.
+    try:
+        return not path.name.startswith(".") and (path / "config.toml").is_file()
+    except OSError:
+        return False
 
 
 def last_written(run: RunDirectory) -> float:

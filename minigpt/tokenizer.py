@@ -136,8 +136,12 @@ def load_tokenizer(path: Path) -> Tokenizer:
         if value["type"] == "byte":
             return ByteTokenizer()
         characters = value["characters"]
-        valid = value["type"] == "char" and len(characters) > 0 and len(set(characters)) == len(characters)
-        if valid and all(isinstance(c, str) and len(c) == 1 for c in characters):
+        valid = value["type"] == "char" and isinstance(characters, list) and len(characters) > 0
+        if (
+            valid
+            and len(set(characters)) == len(characters)
+            and all(isinstance(c, str) and len(c) == 1 for c in characters)
+        ):
             return CharTokenizer(characters)
     except OSError as error:
         raise UserError(f"{inert_line(str(path))}: cannot be read: {error.strerror}") from None

@@ -1,0 +1,301 @@
+"""The trainer writes what its readers need, obeys commands, and resumes exactly."""
+
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from minigpt.commands import send_command
+from minigpt.config import Config
+from minigpt.errors import UserError
+from minigpt.journal import Row, read_journal
+from minigpt.metrics import Metrics
+from minigpt.model import count_parameters
+from minigpt.rundir import RunDirectory, RunState
+from minigpt.session import TrainingSession
+from minigpt.trainer import Trainer
+from tests.training import assert_same_run, finish, resume, rows_by_step, tiny_config, train, write_corpus
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    return write_corpus(tmp_path / "corpus.txt")
+
+
+def events(run: RunDirectory, name: str) -> list[Row]:
+    return [row for row in read_journal(run.events_file) if row["event"] == name]
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
+
+
+# ── what a run leaves behind ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_rows_have_the_promised_names_at_the_promised_steps(tmp_path: Path, corpus: Path) -> None:
+    run = train(tiny_config(corpus, tmp_path / "run"))
+    rows = {row["step"]: row for row in read_journal(run.metrics_file)}
+    assert list(rows) == [0, 4, 8, 12, 15, 16, 20, 24, 28, 30, 32, 36, 40]
+    always = {"step", "attempt", "tokens", "epoch", "elapsed", "memory_rss"}
+    trained = {"train_loss", "learning_rate", "grad_norm", "tokens_per_second"}
+    evaluated = {"train_eval_loss", "val_loss", "val_perplexity"}
+    assert set(rows[0]) == always | evaluated
+    assert set(rows[4]) == always | trained
+    assert set(rows[15]) == set(rows[40]) == always | trained | evaluated
+    assert rows[40]["tokens"] == 40 * 4 * 16
+    assert rows[40]["epoch"] == pytest.approx(rows[40]["tokens"] / 2700)
+    assert rows[40]["val_perplexity"] == pytest.approx(math.exp(rows[40]["val_loss"]))
+    assert rows[0]["val_loss"] == pytest.approx(math.log(len(set(corpus.read_text()))), abs=0.1)
+    assert rows[40]["val_loss"] < rows[0]["val_loss"] - 0.5
+
+
+def test_train_loss_is_the_mean_over_the_steps_since_the_last_row(tmp_path: Path, corpus: Path) -> None:
+    each = rows_by_step(train(tiny_config(corpus, tmp_path / "each", train={"log_interval": 1})))
+    every = rows_by_step(train(tiny_config(corpus, tmp_path / "every")))
+    assert every[4]["train_loss"] == pytest.approx(sum(each[step]["train_loss"] for step in (1, 2, 3, 4)) / 4, abs=1e-6)
+    # The evaluation at 15 writes a row too, so that of step 16 stands for one step.
+    assert every[16]["train_loss"] == pytest.approx(each[16]["train_loss"], abs=1e-6)
+
+
+def test_checkpoints_are_the_newest_few_and_the_best(tmp_path: Path, corpus: Path) -> None:
+    config = tiny_config(corpus, tmp_path / "run", train={"keep_checkpoints": 2, "checkpoint_interval": 5})
+    run = train(config)
+    steps = [checkpoint.step for checkpoint in run.checkpoints()]
+    best = json.loads(run.best_file.read_text())
+    evaluated = {row["step"]: row["val_loss"] for row in read_journal(run.metrics_file) if "val_loss" in row}
+    assert best["step"] == min(evaluated, key=evaluated.__getitem__)
+    assert best["val_loss"] == evaluated[best["step"]]
+    assert run.checkpoint("best").info()["val_loss"] == best["val_loss"]
+    assert run.checkpoint("last").step == 40
+    assert set(steps) == {35, 40, best["step"]}
+
+
+def test_samples_come_from_a_fixed_prompt_and_seed(tmp_path: Path, corpus: Path) -> None:
+    run = train(tiny_config(corpus, tmp_path / "run"))
+    samples = read_journal(run.samples_file)
+    assert [row["step"] for row in samples] == [0, 20, 40]
+    assert all(row["prompt"] == "salt" and len(row["text"]) == 20 for row in samples)
+
+
+def test_events_tell_the_story_and_the_state(tmp_path: Path, corpus: Path) -> None:
+    config = tiny_config(corpus, tmp_path / "run")
+    run = train(config)
+    rows = read_journal(run.events_file)
+    assert rows[0]["event"] == "started" and rows[-1]["event"] == "finished"
+    assert rows[0]["parameters"] == count_parameters(config.model, rows[0]["vocab_size"])
+    assert rows[0]["corpus_characters"] == 3000
+    assert run.state() is RunState.FINISHED
+
+
+# ── resuming ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+@pytest.mark.parametrize("stop_at", [0, 10, 15, 20, 30])
+def test_resumed_from_any_checkpoint_is_the_run_never_interrupted(
+    tmp_path: Path, corpus: Path, stop_at: int, precision: str
+) -> None:
+    """Guards every piece of state: weights, moments, dropout's generator, batch position, sums between two rows.
+
+    Evaluations at 15 and 30 save besides, in the middle of a logging interval.
+    """
+    device = {"precision": precision}
+    changes = {"keep_checkpoints": 100}
+    whole = train(tiny_config(corpus, tmp_path / "whole", device=device, train=changes))
+    cut = RunDirectory(tmp_path / "cut")
+    shutil.copytree(whole.path, cut.path)
+    kept = [checkpoint for checkpoint in cut.checkpoints() if checkpoint.step <= stop_at]
+    assert kept[-1].step == stop_at
+    for checkpoint in cut.checkpoints():
+        if checkpoint.step > stop_at:
+            shutil.rmtree(checkpoint.path)
+    resume(cut)
+    assert_same_run(whole, cut)
+    assert events(cut, "started")[-1]["resumed_from"] == stop_at
+    assert Metrics(cut.metrics_file).read_all().series("val_loss")[0].tolist() == [0, 15, 30, 40]
+    assert cut.checkpoint("best").step == whole.checkpoint("best").step
+
+
+def test_killed_before_the_first_checkpoint_it_begins_again(tmp_path: Path, corpus: Path) -> None:
+    whole = train(tiny_config(corpus, tmp_path / "whole"))
+    cut = RunDirectory(tmp_path / "cut")
+    shutil.copytree(whole.path, cut.path)
+    shutil.rmtree(cut.checkpoints_dir)
+    cut.checkpoints_dir.mkdir()
+    resume(cut)
+    assert_same_run(whole, cut)
+    assert Metrics(cut.metrics_file).read_all().series("train_loss")[0].tolist()[:2] == [4, 8]
+
+
+def test_elapsed_goes_on_where_it_was(tmp_path: Path, corpus: Path) -> None:
+    run = train(tiny_config(corpus, tmp_path / "run", train={"keep_checkpoints": 100}))
+    first = {row["step"]: row["elapsed"] for row in read_journal(run.metrics_file)}
+    for checkpoint in run.checkpoints():
+        if checkpoint.step > 20:
+            shutil.rmtree(checkpoint.path)
+    resume(run)
+    again = {row["step"]: row["elapsed"] for row in read_journal(run.metrics_file) if row["attempt"] == 2}
+    assert again[24] > first[20]
+
+
+def test_a_changed_corpus_is_refused(tmp_path: Path, corpus: Path) -> None:
+    run = train(tiny_config(corpus, tmp_path / "run"))
+    shutil.rmtree(run.checkpoint("last").path)
+    corpus.write_text("tide " + corpus.read_text()[5:])
+    with pytest.raises(UserError, match="not the text any more"):
+        resume(run)
+
+
+def test_a_finished_run_is_not_resumed(tmp_path: Path, corpus: Path) -> None:
+    with pytest.raises(UserError, match="has finished already"):
+        resume(train(tiny_config(corpus, tmp_path / "run")))
+
+
+# ── commands ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def started(config: Config) -> tuple[TrainingSession, RunDirectory]:
+    session = TrainingSession(config=config, preset="test")
+    session.start()
+    wait_for(lambda: session.run_directory is not None or session.error)
+    assert session.run_directory is not None, session.error
+    return session, session.run_directory
+
+
+def test_commands_are_taken_in_order_and_answered_and_change_nothing(tmp_path: Path, corpus: Path) -> None:
+    """Guards determinism too: pausing, saving and sampling at odd moments leave the run what it would have been."""
+    undisturbed = train(tiny_config(corpus, tmp_path / "one", train={"max_steps": 400, "checkpoint_interval": 200}))
+    session, run = started(tiny_config(corpus, tmp_path / "two", train={"max_steps": 400, "checkpoint_interval": 200}))
+    pause = send_command(run.commands_dir, "pause")
+    wait_for(lambda: events(run, "paused"))
+    assert run.state() is RunState.PAUSED
+    at = events(run, "paused")[0]["step"]
+    assert at < 400, "the run ended before it could be paused"
+    save, sample = send_command(run.commands_dir, "save"), send_command(run.commands_dir, "sample")
+    wait_for(lambda: any(row.get("command") == sample for row in events(run, "sampled")))
+    assert any(row.get("command") == save and row["step"] == at for row in events(run, "saved"))
+    assert run.checkpoint("last").step == at
+    time.sleep(0.2)
+    assert read_journal(run.events_file)[-1]["step"] == at, "training went on while paused"
+    go_on = send_command(run.commands_dir, "resume")
+    finish_thread(session)
+    assert events(run, "paused")[0]["command"] == pause
+    assert events(run, "continued")[0]["command"] == go_on
+    assert rows_by_step(run) == rows_by_step(undisturbed)
+    ours, theirs = run.checkpoint("last").path, undisturbed.checkpoint("last").path
+    assert (ours / "training.safetensors").read_bytes() == (theirs / "training.safetensors").read_bytes()
+
+
+def finish_thread(session: TrainingSession) -> None:
+    session.join(60)
+    assert not session.is_alive()
+    assert session.error is None
+
+
+def test_stopped_by_command_it_saves_and_says_so(tmp_path: Path, corpus: Path) -> None:
+    config = tiny_config(corpus, tmp_path / "run", train={"max_steps": 100_000, "checkpoint_interval": 100_000})
+    session, run = started(config)
+    wait_for(lambda: len(read_journal(run.metrics_file)) > 3)
+    send_command(run.commands_dir, "stop")
+    finish_thread(session)
+    assert session.outcome == "stopped"
+    assert run.state() is RunState.STOPPED
+    assert run.checkpoint("last").step == events(run, "stopped")[0]["step"]
+
+
+def test_stopped_while_paused(tmp_path: Path, corpus: Path) -> None:
+    session, run = started(tiny_config(corpus, tmp_path / "run", train={"max_steps": 100_000}))
+    send_command(run.commands_dir, "pause")
+    wait_for(lambda: events(run, "paused"))
+    session.request_stop()
+    finish_thread(session)
+    assert run.state() is RunState.STOPPED
+
+
+def test_a_pause_counts_neither_as_time_nor_into_the_throughput(tmp_path: Path, corpus: Path) -> None:
+    session, run = started(tiny_config(corpus, tmp_path / "run", train={"max_steps": 2000, "eval_interval": 2000}))
+    wait_for(lambda: len(read_journal(run.metrics_file)) > 20)
+    send_command(run.commands_dir, "pause")
+    wait_for(lambda: events(run, "paused"))
+    at = events(run, "paused")[0]["step"]
+    assert at < 1900
+    time.sleep(1.5)
+    send_command(run.commands_dir, "resume")
+    finish_thread(session)
+    rows = [row for row in read_journal(run.metrics_file) if "tokens_per_second" in row]
+    before = [row for row in rows if row["step"] <= at][-1]
+    after = next(row for row in rows if row["step"] > at)
+    assert after["elapsed"] - before["elapsed"] < 1.0
+    assert 4 * 4 * 16 / after["tokens_per_second"] < 1.0
+
+
+# ── what goes wrong ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_last_good_checkpoint(tmp_path: Path, corpus: Path) -> None:
+    config = tiny_config(corpus, tmp_path / "run")
+
+    session = TrainingSession(config=config, preset="test")
+    # A real divergence takes luck; poisoning one weight after some steps takes none.
+    step = Trainer._step
+
+    def poisoned(self: Trainer) -> None:
+        if self.counters.step == 22:
+            with torch.no_grad():
+                self.model.wte.weight[0, 0] = float("nan")
+        step(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "_step", poisoned)
+        with pytest.raises(UserError, match="no longer a finite number at step 24"):
+            finish(session)
+    run = RunDirectory(tmp_path / "run")
+    assert read_journal(run.events_file)[-1]["event"] == "failed"
+    assert run.state() is RunState.CRASHED
+    assert run.checkpoint("last").step == 20
+    assert read_journal(run.metrics_file)[-1]["train_loss"] is None
+
+
+def test_a_crash_is_kept_and_explained(tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: Trainer) -> None:
+        raise RuntimeError("[bold]boom")
+
+    monkeypatch.setattr(Trainer, "_step", broken)
+    session = TrainingSession(config=tiny_config(corpus, tmp_path / "run"), preset="test")
+    session.start()
+    session.join()
+    assert isinstance(session.error, RuntimeError) and session.outcome is None
+    run = RunDirectory(tmp_path / "run")
+    assert "boom" in run.console_file.read_text() and "Traceback" in run.console_file.read_text()
+    assert events(run, "failed")[0]["message"] == "[bold]boom"
+
+
+def test_nothing_is_made_when_the_corpus_is_unusable(tmp_path: Path) -> None:
+    short = tmp_path / "short.txt"
+    short.write_text("too short")
+    with pytest.raises(UserError, match="too short"):
+        train(tiny_config(short, tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["short.txt"]
+
+
+def test_compiled_or_not_the_checkpoint_has_the_same_names(tmp_path: Path, corpus: Path) -> None:
+    """Guards against `_orig_mod.` in the names, and against a run that dies where no compiler is at hand."""
+    run = train(tiny_config(corpus, tmp_path / "run", device={"compile": True}, train={"max_steps": 8}))
+    other = train(tiny_config(corpus, tmp_path / "other", train={"max_steps": 8}))
+    assert (
+        load_file(run.checkpoint().path / "model.safetensors").keys()
+        == load_file(other.checkpoint().path / "model.safetensors").keys()
+    )
+    ours, theirs = rows_by_step(run)[8], rows_by_step(other)[8]
+    assert ours["val_loss"] == pytest.approx(theirs["val_loss"], abs=0.05)
