@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import tomli
+
 from minigpt.errors import UserError
 from minigpt.files import write_atomically
 from minigpt.inert import inert_line
@@ -18,24 +20,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class KnownCorpus:
-    """A corpus known by name: where it is found, and the checksum that it must have."""
+    """A corpus known by name, as data/corpora.toml describes it."""
 
     file: str
-    url: str
-    """Empty for a corpus that comes with the program."""
-    sha256: str
+    about: str
     licence: str
+    url: str = ""
+    """Empty for a corpus that comes with the program."""
+    sha256: str = ""
 
 
-KNOWN_CORPORA = {
-    "the-play": KnownCorpus("the-bell-at-low-water.txt", "", "", "public domain (CC0), written for this project"),
-    "tinyshakespeare": KnownCorpus(
-        "tinyshakespeare.txt",
-        "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
-        "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
-        "public domain",
-    ),
-}
+def _read_known() -> dict[str, KnownCorpus]:
+    table = tomli.loads((bundled_data_dir() / "corpora.toml").read_text(encoding="utf-8"))
+    return {name: KnownCorpus(**entry) for name, entry in table.items()}
+
+
+KNOWN_CORPORA = _read_known()
 
 _TIMEOUT = 20.0  # seconds without a byte, after which a download is given up
 

@@ -17,6 +17,8 @@ class Device:
     type: str
     name: str
     precision: str
+    uuid: str | None = None
+    """Which GPU it is; NVML counts GPUs otherwise than CUDA does, and only this tells them apart."""
 
     def autocast(self) -> AbstractContextManager[object]:
         """The context for forward passes: bf16 products over float32 weights, or nothing."""
@@ -44,8 +46,10 @@ def choose_device(config: DeviceConfig) -> Device:
         precision = "bf16" if kind == "cuda" and has_bf16 else "float32"
     elif precision == "bf16" and not has_bf16:
         raise UserError(f"device.precision = bf16: the {kind} device has none. Use --device.precision float32.")
-    name = torch.cuda.get_device_name() if kind == "cuda" else platform.machine()
-    return Device(kind, name, precision)
+    if kind != "cuda":
+        return Device(kind, platform.machine(), precision)
+    properties = torch.cuda.get_device_properties()
+    return Device(kind, properties.name, precision, f"GPU-{properties.uuid}")
 
 
 def configure_threads(config: DeviceConfig) -> int:

@@ -4,8 +4,10 @@ Like the dashboard it reads the run directory, and the trainer neither knows nor
 """
 
 import contextlib
+import json
 import os
 import select
+import shutil
 import signal
 import sys
 from types import FrameType
@@ -13,7 +15,8 @@ from typing import Protocol
 
 from minigpt.errors import UserError
 from minigpt.inert import inert, inert_line
-from minigpt.journal import JournalTail, Row
+from minigpt.journal import JournalTail, Row, read_journal
+from minigpt.metrics import Metrics
 from minigpt.rundir import RunDirectory
 from minigpt.session import TrainingSession
 
@@ -169,7 +172,7 @@ def run_headless(session: TrainingSession) -> int:
             _silence()
         for number, handler in previous.items():
             signal.signal(number, handler)
-    return _report(session, received)
+    return _report(session, received, curves=isinstance(display, ProgressDisplay))
 
 
 class _Follower:
@@ -193,15 +196,19 @@ class _Follower:
             if self._phase not in {"training", "ended"}:
                 display.phase(self._phase)
         if self._tails is not None:
-            events, metrics = self._tails
-            for event in events.poll():
-                display.event(event)
-            for row in metrics.poll():
-                if isinstance(row.get("step"), int):
-                    display.row(row)
+            events, metrics = (tail.poll() for tail in self._tails)
+            entries = [*((entry, display.event) for entry in events), *((entry, display.row) for entry in metrics)]
+            entries = [(entry, shown) for entry, shown in entries if isinstance(entry.get("step"), int)]
+            for entry, shown in sorted(entries, key=lambda pair: _place_in_log(pair[0])):
+                shown(entry)
 
 
-def _report(session: TrainingSession, received: list[int]) -> int:
+def _place_in_log(entry: Row) -> tuple[int, int]:
+    # Two files in the order in which things happened: by step, and there the row before what followed from it.
+    return entry["step"], 1 if "event" not in entry else 0 if entry["event"] == "started" else 2
+
+
+def _report(session: TrainingSession, received: list[int], *, curves: bool) -> int:
     run = session.run_directory
     if isinstance(session.error, UserError):
         raise session.error
@@ -212,6 +219,8 @@ def _report(session: TrainingSession, received: list[int]) -> int:
         for line in closing_words(session):
             print(line, file=sys.stderr if session.error else sys.stdout)
         if session.outcome == "finished" and run is not None:
+            if curves:
+                _print_curves(run)
             _print_sample(run)
         sys.stdout.flush()
     except OSError:
@@ -239,9 +248,29 @@ def closing_words(session: TrainingSession) -> list[str]:
     return [f"finished: {shown}", f'let it write:  minigpt generate {shown} --prompt "..."']
 
 
-def _print_sample(run: RunDirectory) -> None:
-    from minigpt.journal import read_journal
+def _print_curves(run: RunDirectory) -> None:
+    import numpy as np
+    import plotext
 
+    metrics = Metrics(run.metrics_file).read_all()
+    plotext.clear_figure()
+    plotext.theme("clear")  # no colours: the lines differ by their markers
+    plotext.plot_size(min(100, shutil.get_terminal_size().columns), 16)
+    plotext.title("loss")
+    plotext.xlabel("step")
+    drawn = False
+    for name, marker in (("train_loss", "braille"), ("val_loss", "o")):
+        steps, values = metrics.series(name)
+        finite = np.isfinite(values)  # plotext raises on inf
+        if finite.any():
+            draw = plotext.plot if name == "train_loss" else plotext.scatter
+            draw(steps[finite].tolist(), values[finite].tolist(), marker=marker, label=name)
+            drawn = True
+    if drawn:
+        print(f"\n{plotext.build()}")
+
+
+def _print_sample(run: RunDirectory) -> None:
     samples = read_journal(run.samples_file)
     if samples:
         row = samples[-1]
@@ -270,4 +299,5 @@ def _show_cursor() -> None:
 def _plain(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
-    return inert_line(str(value)).replace(" ", "_")
+    text = inert_line(str(value), 400)
+    return json.dumps(text, ensure_ascii=False) if " " in text else text

@@ -61,7 +61,7 @@ def options_help() -> str:
     printed = io.StringIO()
     with redirect_stdout(printed), suppress(SystemExit):
         tyro.cli(_options(), args=["--help"], prog="minigpt")
-    text = printed.getvalue()
+    text = "\n".join(line.rstrip() for line in printed.getvalue().splitlines()) + "\n"
     return text[text.index("\n\n") + 2 :] if "\n\n" in text else text
 
 

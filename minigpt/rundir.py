@@ -117,8 +117,10 @@ class RunDirectory:
             sync_directory(path.parent)
         except OSError as error:
             shutil.rmtree(building, ignore_errors=True)
+            in_the_way = isinstance(error, FileExistsError | NotADirectoryError)
+            reason = "a file is in its way" if in_the_way else error.strerror
             raise UserError(
-                f"{inert_line(str(path))}: cannot make the directory of the run: {error.strerror}. "
+                f"{inert_line(str(path))}: cannot make the directory of the run: {reason}. "
                 "Choose a writable place with --run.dir or MINIGPT_RUNS_DIR."
             ) from None
         return cls(path)

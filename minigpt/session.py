@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from minigpt.config import Config
 from minigpt.errors import UserError
+from minigpt.inert import inert_line
 from minigpt.rundir import RunDirectory
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ class TrainingSession(threading.Thread):
     def run(self) -> None:
         try:
             self.outcome = self._train()
+        except _StopRequestedError:
+            self.outcome = "stopped"
         except UserError as error:
             self.error = error
         except BaseException as error:  # noqa: BLE001 - whatever it was, it belongs on the screen, not on stderr
@@ -89,7 +92,7 @@ class TrainingSession(threading.Thread):
         def progress(words: str) -> None:
             self.phase = words
             if self._stop_requested.is_set():
-                raise UserError("given up: the download was interrupted")
+                raise _StopRequestedError
 
         corpus = load_corpus(config.data.corpus, progress)
         if self._resume:
@@ -97,7 +100,10 @@ class TrainingSession(threading.Thread):
         else:
             tokenizer = build_tokenizer(config.data.tokenizer, corpus.text)
         train, val = split_ids(tokenizer.encode(corpus.text), config.data.val_fraction, config.model.block_size)
-        tokenizer.encode(config.sample.prompt)
+        try:
+            tokenizer.encode(config.sample.prompt)
+        except UserError as error:
+            raise UserError(f"sample.prompt: {error}") from None
         digest = hashlib.sha256(corpus.text.encode("utf-8")).hexdigest()
         return TrainingData(corpus.name, digest, len(corpus.text), tokenizer, train, val)
 
@@ -107,7 +113,9 @@ class TrainingSession(threading.Thread):
         config = run.config()
         reached = run.checkpoints()[-1].step if run.checkpoints() else 0
         if reached >= config.train.max_steps:
-            raise UserError(f"{run.name}: has finished already, with step {reached} of {config.train.max_steps}")
+            raise UserError(
+                f"{inert_line(run.name)}: has finished already, with step {reached} of {config.train.max_steps}"
+            )
         return config
 
     def _log(self, text: str) -> None:
@@ -119,3 +127,7 @@ class TrainingSession(threading.Thread):
                 file.write(text)
         except OSError:
             return  # the error itself is still shown; only its traceback is lost
+
+
+class _StopRequestedError(Exception):
+    """Asked to stop before the training began."""

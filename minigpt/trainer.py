@@ -1,5 +1,6 @@
 """The training loop. It knows nothing of any screen: it writes the run directory and polls it for commands."""
 
+import contextlib
 import json
 import math
 import os
@@ -73,9 +74,6 @@ class Trainer:
         self.grad_norm: Tensor | None = None
         self._loss: Callable[[Tensor, Tensor], Tensor] = self.model.loss
         self._compiled = False
-        self.metrics = JournalWriter(run.metrics_file)
-        self.events = JournalWriter(run.events_file)
-        self.samples = JournalWriter(run.samples_file)
         rows = read_journal(run.events_file)
         self.attempt = 1 + max((row["attempt"] for row in rows if isinstance(row.get("attempt"), int)), default=0)
         self.resumed_from: int | None = None
@@ -90,6 +88,9 @@ class Trainer:
 
     def train(self, stop: threading.Event) -> str:
         """Train to the end, or until `stop` is set or a viewer says so. Returns "finished" or "stopped"."""
+        self.metrics = JournalWriter(self.run.metrics_file)
+        self.events = JournalWriter(self.run.events_file)
+        self.samples = JournalWriter(self.run.samples_file)
         self._event("started", **self._description())
         if self.config.device.compile:
             self._compile()
@@ -110,7 +111,8 @@ class Trainer:
             self._event("finished")
             return "finished"
         except Exception as error:
-            self._event("failed", message=str(error) or type(error).__name__)
+            with contextlib.suppress(OSError):  # a full disk must not hide what happened before it was full
+                self._event("failed", message=str(error) or type(error).__name__)
             raise
         finally:
             for journal in (self.metrics, self.events, self.samples):
@@ -227,17 +229,24 @@ class Trainer:
         self.metrics.append(row)
         self._rows_written += 1
         self._row_time, self._row_steps, self._idle = now, 0, 0.0
+        self._require_finite(row.get("val_loss", 0.0))
         self.loss_sum.zero_()
         counters.steps_since_row = 0
-        if not math.isfinite(row.get("train_loss", 0.0) + row.get("val_loss", 0.0)):
-            kept = self.run.checkpoints()
-            where = f"the last good checkpoint is that of step {kept[-1].step}" if kept else "nothing was saved"
-            raise UserError(
-                f"the loss was no longer a finite number at step {counters.step}; {where}. "
-                "Try a lower --train.learning-rate, a longer --train.warmup-steps or --train.grad-clip 1."
-            )
+
+    def _require_finite(self, val_loss: float = 0.0) -> None:
+        """Raise UserError once the run has diverged: nothing of it is worth sampling from or saving."""
+        grad_norm = 0.0 if self.grad_norm is None else float(self.grad_norm)
+        if math.isfinite(float(self.loss_sum) + grad_norm + val_loss):
+            return
+        kept = self.run.checkpoints()
+        where = f"the last good checkpoint is that of step {kept[-1].step}" if kept else "nothing was saved"
+        raise UserError(
+            f"the loss was no longer a finite number at step {self.counters.step}; {where}. "
+            "Try a lower --train.learning-rate, a longer --train.warmup-steps or --train.grad-clip 1."
+        )
 
     def _sample(self, command: Command | None = None) -> None:
+        self._require_finite()
         began = time.perf_counter()
         sample = self.config.sample
         sampling = Sampling(sample.max_new_tokens, sample.temperature, sample.top_k, sample.seed)
@@ -254,6 +263,7 @@ class Trainer:
         found = self.run.checkpoints()
         is_best = counters.best_step == counters.step
         if not found or found[-1].step != counters.step:
+            self._require_finite()
             # A checkpoint vouches for the rows up to its step: they must be as durable as it is.
             for journal in (self.metrics, self.events, self.samples):
                 journal.sync()
@@ -287,6 +297,7 @@ class Trainer:
             "val_tokens": len(self.data.val),
             "device": self.device.type,
             "device_name": self.device.name,
+            "device_uuid": self.device.uuid,
             "precision": self.device.precision,
             "compiled": self.config.device.compile,
             "threads": self.threads,

@@ -299,3 +299,24 @@ def test_compiled_or_not_the_checkpoint_has_the_same_names(tmp_path: Path, corpu
     )
     ours, theirs = rows_by_step(run)[8], rows_by_step(other)[8]
     assert ours["val_loss"] == pytest.approx(theirs["val_loss"], abs=0.05)
+
+
+@pytest.mark.parametrize("often", [{"train": {"checkpoint_interval": 3}}, {"sample": {"interval": 3}}], ids=str)
+def test_diverged_weights_are_neither_saved_nor_sampled_from(
+    tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch, often: dict[str, dict[str, int]]
+) -> None:
+    """Guards the last good checkpoint: between two rows of metrics nobody had looked whether the loss was finite."""
+    config = tiny_config(corpus, tmp_path / "run", **{"train": {}, **often})
+    config = config.model_copy(update={"train": config.train.model_copy(update={"log_interval": 20})})
+    step = Trainer._step
+
+    def poisoned(self: Trainer) -> None:
+        step(self)
+        if self.counters.step == 6:
+            self.model.wte.weight.data.fill_(float("nan"))
+            self.grad_norm = torch.tensor(float("nan"))
+
+    monkeypatch.setattr(Trainer, "_step", poisoned)
+    with pytest.raises(UserError, match="no longer a finite number at step 6"):
+        train(config)
+    assert RunDirectory(tmp_path / "run").checkpoint("last").step < 6

@@ -1,0 +1,295 @@
+"""A corpus is read whole and as it stands, or refused in words; a download is checked before it is kept."""
+
+import hashlib
+import lzma
+import re
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+import minigpt.corpus
+from minigpt.config import Config
+from minigpt.corpus import KNOWN_CORPORA, KnownCorpus, corpus_is_local, load_corpus, read_text, vocab_size_of
+from minigpt.errors import UserError
+from minigpt.paths import bundled_data_dir
+
+
+def refusal(name: str | Path) -> str:
+    with pytest.raises(UserError) as caught:
+        load_corpus(str(name))
+    return str(caught.value)
+
+
+# ── a file of the user's ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_text_is_taken_as_it_stands(tmp_path: Path) -> None:
+    """Ends of lines too: a model of a Windows text writes Windows text. Only a byte order mark is no text."""
+    path = tmp_path / "mine.txt"
+    path.write_bytes(b"\xef\xbb\xbf" + "Ä\r\nb\n\0 漢\n".encode())
+    corpus = load_corpus(str(path))
+    assert (corpus.name, corpus.text) == ("mine.txt", "Ä\r\nb\n\0 漢\n")
+
+
+def test_what_is_not_utf_8_is_named_by_its_byte_and_line(tmp_path: Path) -> None:
+    path = tmp_path / "latin1.txt"
+    path.write_bytes(b"one\ntwo\ncaf\xe9\n")
+    message = refusal(path)
+    assert "byte 0xe9 at position 11 (line 3)" in message
+    assert "iconv" in message
+
+
+@pytest.mark.parametrize("content", [b"", b"\xef\xbb\xbf", b" \n\r\n\t "])
+def test_an_empty_text_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "empty.txt"
+    path.write_bytes(content)
+    assert "is empty" in refusal(path)
+
+
+def test_what_is_no_readable_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "no such text file. Known corpora: the-play, tinyshakespeare" in refusal(tmp_path / "none.txt")
+    assert "is a directory" in refusal(tmp_path)
+    assert "File name too long" in refusal(tmp_path / ("x" * 300))
+
+    def forbidden(_: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", forbidden)
+    assert refusal(tmp_path / "secret.txt").endswith("cannot be read: Permission denied")
+
+
+def test_the_name_of_a_file_is_inert_in_messages() -> None:
+    assert "\x1b" not in refusal("/\x1b]0;owned\x07.txt")
+
+
+def test_the_vocabulary_is_counted_without_a_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The list of presets shows sizes; it must not fetch a corpus for that."""
+    monkeypatch.setenv("MINIGPT_DATA_DIR", str(tmp_path))
+    monkeypatch.setattr(minigpt.corpus, "cache_dir", lambda: tmp_path)
+
+    def sized(corpus: str, tokenizer: str = "char") -> int | None:
+        return vocab_size_of(Config.model_validate({"data": {"corpus": corpus, "tokenizer": tokenizer}}))
+
+    path = tmp_path / "mine.txt"
+    path.write_text("abcabc\n")
+    assert sized(str(path)) == 4
+    assert sized(str(path), "byte") == 256
+    assert sized("tinyshakespeare") is None
+    for missing in (str(tmp_path / "none.txt"), "x" * 300):
+        with pytest.raises(UserError, match="no such text file"):
+            sized(missing)
+
+
+# ── tiny Shakespeare, at hand ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_tiny_shakespeare_is_found_in_the_data_directory(
+    tinyshakespeare: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINIGPT_DATA_DIR", str(tinyshakespeare.parent))
+    assert corpus_is_local("tinyshakespeare")
+    corpus = load_corpus("tinyshakespeare")
+    assert (corpus.name, len(corpus.text), len(set(corpus.text))) == ("tinyshakespeare", 1_115_394, 65)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's cache, not made yet; and no data directory."""
+    path = tmp_path / "cache" / "minigpt-tui"
+    monkeypatch.setattr(minigpt.corpus, "cache_dir", lambda: path)
+    monkeypatch.delenv("MINIGPT_DATA_DIR", raising=False)
+    return path
+
+
+def test_another_text_under_its_name_is_refused(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Curves of a text that only has the name would be compared with those of others."""
+    (tmp_path / "tinyshakespeare.txt").write_text("To be or not.\n")
+    monkeypatch.setenv("MINIGPT_DATA_DIR", str(tmp_path))
+    assert "its SHA-256 differs" in refusal("tinyshakespeare")
+    monkeypatch.setenv("MINIGPT_DATA_DIR", "~nobody-of-this-name")
+    cache.mkdir(parents=True)
+    (cache / "tinyshakespeare.txt").write_text("To be or not.\n")
+    assert f"{cache}/tinyshakespeare.txt: is not tinyshakespeare" in refusal("tinyshakespeare")
+
+
+def test_a_directory_that_may_not_be_searched_is_passed_over(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pathlib raises there, where it says no to a file that is missing."""
+    cache.mkdir(parents=True)
+    stat = Path.stat
+
+    def forbidden(path: Path, **options: bool) -> object:
+        if path.parent == tmp_path / "locked":
+            raise PermissionError(13, "Permission denied")
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", forbidden)
+    monkeypatch.setenv("MINIGPT_DATA_DIR", str(tmp_path / "locked"))
+    assert not corpus_is_local("tinyshakespeare")
+    assert not corpus_is_local(str(tmp_path / "locked" / "a.txt"))
+
+
+# ── the download ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+TEXT = b"HAMLET:\nTo be.\n" * 10_000
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Serves the text well and in several bad ways."""
+
+    def do_GET(self) -> None:
+        if self.path == "/missing":
+            self.send_error(404)
+            return
+        if self.path == "/garbage":
+            self.wfile.write(b"\x00\x01 this is no HTTP\r\n\r\n")
+            return
+        self.send_response(200)
+        if self.path != "/unmeasured":
+            self.send_header("Content-Length", "many" if self.path == "/odd" else str(len(TEXT)))
+        self.end_headers()
+        self.wfile.write(TEXT[:1000] if self.path == "/short" else TEXT)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def hamlet(cache: Path, server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """A known corpus `hamlet`, at /text of the local server; the test may put it elsewhere with `know`."""
+    monkeypatch.setenv("no_proxy", "*")
+    know(monkeypatch, f"{server}/text")
+    return monkeypatch
+
+
+def know(monkeypatch: pytest.MonkeyPatch, url: str, content: bytes = TEXT) -> None:
+    sha256 = hashlib.sha256(content).hexdigest()
+    corpus = KnownCorpus(file="hamlet.txt", about="", licence="", url=url, sha256=sha256)
+    monkeypatch.setitem(KNOWN_CORPORA, "hamlet", corpus)
+
+
+@pytest.mark.parametrize("page", ["text", "unmeasured"])
+def test_a_known_corpus_is_downloaded_once(hamlet: pytest.MonkeyPatch, cache: Path, server: str, page: str) -> None:
+    know(hamlet, f"{server}/{page}")
+    told: list[str] = []
+    assert load_corpus("hamlet", told.append).text == TEXT.decode()
+    assert told[-1].startswith("downloading hamlet: 0.1")
+    assert [path.name for path in cache.iterdir()] == ["hamlet.txt"]
+    know(hamlet, "http://127.0.0.1:9/gone")
+    assert load_corpus("hamlet", told.append).text == TEXT.decode()
+
+
+@pytest.mark.parametrize(
+    ("page", "reason"),
+    [
+        ("missing", "Not Found"),
+        ("short", "came damaged|IncompleteRead"),
+        ("garbage", "could not be downloaded"),
+        ("odd", "could not be downloaded"),
+    ],
+)
+def test_a_download_that_fails_keeps_nothing_and_names_the_ways_out(
+    hamlet: pytest.MonkeyPatch, cache: Path, server: str, page: str, reason: str
+) -> None:
+    """An answer that is no HTTP raised an exception that is no OSError, and so came as a traceback."""
+    know(hamlet, f"{server}/{page}")
+    message = refusal("hamlet")
+    assert re.search(reason, message)
+    for way in (f"put the file at {cache}/hamlet.txt", "MINIGPT_DATA_DIR", "--data.corpus the-play"):
+        assert way in message
+    assert not cache.exists()
+
+
+def test_another_text_from_the_network_is_refused(hamlet: pytest.MonkeyPatch, cache: Path, server: str) -> None:
+    know(hamlet, f"{server}/text", content=b"another text")
+    assert "its SHA-256 is not the expected one" in refusal("hamlet")
+    assert not cache.exists()
+
+
+def test_without_a_network_the_message_names_the_ways_out(hamlet: pytest.MonkeyPatch, cache: Path) -> None:
+    know(hamlet, "http://127.0.0.1:9/discard")
+    message = refusal("hamlet")
+    assert "could not be downloaded" in message
+    assert "refused" in message
+    assert not cache.exists()
+
+
+@pytest.mark.usefixtures("hamlet")
+def test_a_cache_that_cannot_be_written_is_named(cache: Path) -> None:
+    cache.parent.mkdir()
+    cache.touch()
+    assert f"hamlet: cannot be kept in {cache}" in refusal("hamlet")
+
+
+@pytest.mark.usefixtures("hamlet")
+def test_giving_up_a_download_keeps_nothing(cache: Path) -> None:
+    """The progress callback raises when the user wants to stop."""
+
+    def stop(_: str) -> None:
+        raise UserError("given up")
+
+    with pytest.raises(UserError, match="given up"):
+        load_corpus("hamlet", stop)
+    assert not cache.exists()
+
+
+# ── the bundled play ──────────────────────────────────────────────────────────────────────────────────────────────
+
+# How far lzma (preset 9e) compresses the first N bytes of tiny Shakespeare; measured by
+#   python -c "import lzma,sys; d=open(sys.argv[1],'rb').read()[:N]; print(len(lzma.compress(d,preset=9|1<<31))/N)" FILE
+SHAKESPEARE = {60_000: 0.3912, 80_000: 0.3797, 100_000: 0.3727, 120_000: 0.3660, 140_000: 0.3627, 160_000: 0.3614,
+               180_000: 0.3590, 200_000: 0.3567, 250_000: 0.3494}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def play() -> str:
+    return read_text(bundled_data_dir() / KNOWN_CORPORA["the-play"].file)
+
+
+def test_the_play_is_long_enough_to_learn_from(play: str) -> None:
+    assert len(play.encode()) >= 60_000
+    assert load_corpus("the-play").text == play
+
+
+def test_the_play_has_the_layout_of_tiny_shakespeare(play: str) -> None:
+    """NAME:, its lines, a blank line: what a reader of the samples sees a model learn first."""
+    assert play.endswith("\n")
+    assert "\r" not in play
+    for block in play.rstrip("\n").split("\n\n"):
+        name, *lines = block.split("\n")
+        assert re.fullmatch(r"[A-Z][A-Za-z' .-]*:", name), block[:80]
+        assert lines, name
+        for line in lines:
+            assert line == line.strip(), line
+            assert line, block[:80]
+
+
+def test_the_play_is_nowhere_filled_up(play: str) -> None:
+    """No long line twice, and as hard to compress as real drama of its length: so it repeats itself no more."""
+    counts = Counter(line for line in play.split("\n") if len(line) > 40)
+    assert [line for line, count in counts.items() if count > 1] == []
+    data = play.encode()
+    length = min(length for length in SHAKESPEARE if length >= len(data))
+    ratio = len(lzma.compress(data, preset=9 | lzma.PRESET_EXTREME)) / len(data)
+    assert ratio >= 0.97 * SHAKESPEARE[length]
+
+
+def test_the_play_is_made_of_few_characters(play: str) -> None:
+    """A small vocabulary is learned sooner: letters and plain punctuation, typed as on any keyboard."""
+    assert len(set(play)) <= 70
+    assert play.isascii()
