@@ -1,0 +1,319 @@
+"""The chat pane: asking, streaming, stopping, settings, history. A small model answers, or a made-up one."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from textual.app import App, ComposeResult
+from textual.containers import VerticalScroll
+from textual.pilot import Pilot
+from textual.widgets import Static
+
+from minigpt.config import Config
+from minigpt.journal import read_journal
+from minigpt.rundir import RunDirectory
+from tests.recorded import recorded_run
+from tests.training import train
+from tui.answering import Answer, Described, Models, Settings
+from tui.app import MiniGPTApp
+from tui.theme import DARK
+from tui.widgets.chat import ChatPane, PromptInput, exchange_text, from_line, to_line
+from tui.widgets.sampling import SamplingInput, SamplingRow
+
+
+class PaneApp(App[None]):
+    """The pane alone, under the app's styles."""
+
+    CSS_PATH = MiniGPTApp.CSS_PATH
+    CSS = "ChatPane { height: 1fr; }"
+
+    def __init__(self, run: RunDirectory) -> None:
+        super().__init__()
+        self.register_theme(DARK)
+        self.theme = DARK.name
+        self.run_directory = run
+
+    def compose(self) -> ComposeResult:
+        yield ChatPane(self.run_directory)
+
+    def on_mount(self) -> None:
+        self.pane.focus()
+
+    @property
+    def pane(self) -> ChatPane:
+        return self.query_one(ChatPane)
+
+    @property
+    def prompt(self) -> PromptInput:
+        return self.query_one(PromptInput)
+
+    @property
+    def answers(self) -> list[str]:
+        return [str(widget.content) for widget in self.query(".answer").results(Static)]
+
+    @property
+    def problem(self) -> str:
+        problem = self.query_one("#chat-problem", Static)
+        return str(problem.content) if problem.display else ""
+
+
+async def until(pilot: Pilot[None], condition: Callable[[], bool]) -> None:
+    """Wait for a thread's doing to reach the screen."""
+    for _ in range(1200):
+        if condition():
+            return
+        await pilot.pause(0.02)
+    raise AssertionError("it did not happen within 24 s")
+
+
+async def ask(pilot: Pilot[None], prompt: str) -> None:
+    app = pilot.app
+    assert isinstance(app, PaneApp)
+    app.prompt.value = prompt
+    await pilot.press("enter")
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> RunDirectory:
+    return recorded_run(tmp_path)
+
+
+class MadeUpModel:
+    """Stands for the engine: writes these pieces, waiting before the last until it is released."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, pieces: list[str]) -> None:
+        self.pieces = pieces
+        self.asked: list[tuple[str, object]] = []
+        self.released = threading.Event()
+        monkeypatch.setattr(Models, "open_newest", self._open)
+        monkeypatch.setattr("minigpt.generate.generate", self._generate)
+
+    def _open(self, run: RunDirectory) -> tuple[Described, None, None]:
+        return Described.read(run, run.checkpoint("last")), None, None
+
+    def _generate(
+        self, _model: None, _tokenizer: None, prompt: str, sampling: object, cancelled: Callable[[], bool]
+    ) -> Iterator[str]:
+        self.asked.append((prompt, sampling))
+        yield from self.pieces[:-1]
+        while not self.released.wait(0.01):
+            if cancelled():
+                return
+        yield self.pieces[-1]
+
+
+@pytest.fixture
+def model(monkeypatch: pytest.MonkeyPatch) -> MadeUpModel:
+    return MadeUpModel(monkeypatch, ["\nThe tide ", "is out,\n", "and the boats are in."])
+
+
+async def test_a_real_checkpoint_answers_and_names_itself(tiny_config: Config) -> None:
+    """Guards the way from the prompt through the engine back to the screen and into chat/."""
+    run = train(tiny_config)
+    app = PaneApp(run)
+    async with app.run_test(size=(80, 24)) as pilot:
+        assert "checkpoint step 40" in str(app.pane.border_title)
+        await ask(pilot, "salt")
+        await until(pilot, lambda: bool(app.answers) and len(app.answers[0].splitlines()) > 1)
+        await until(pilot, lambda: app.pane._answer is None)
+        loss = run.checkpoint("last").info()["val_loss"]
+        assert app.answers[0].startswith(f"› salt  step 40 · val {loss:.4f}")
+
+        await ask(pilot, "Zürich")
+        await until(pilot, lambda: len(app.answers) == 2 and "✗" in app.answers[1])
+        assert "ü (U+00FC LATIN SMALL LETTER U WITH DIAERESIS)" in app.answers[1]
+        assert app.prompt.value == "Zürich", "a refused prompt can be mended"
+
+    (transcript,) = run.chat_dir.glob("*.jsonl")
+    (row,) = read_journal(transcript)
+    assert row["prompt"] == "salt" and row["step"] == 40 and row["seed"] == 1
+    assert len(row["text"]) == 200
+
+
+async def test_an_answer_streams_and_escape_stops_it(recorded: RunDirectory, model: MadeUpModel) -> None:
+    """Guards against an answer that is shown only when it is complete, and against one that cannot be stopped."""
+    app = PaneApp(recorded)
+    async with app.run_test() as pilot:
+        await ask(pilot, "MARLOW:")
+        await until(pilot, lambda: "is out" in app.answers[0])
+        await ask(pilot, "another")
+        assert "still answering" in app.problem and app.prompt.value == "another"
+        await pilot.press("escape")
+        await until(pilot, lambda: "(stopped)" in app.answers[0])
+        assert "boats" not in app.answers[0]
+        assert app.focused is app.prompt
+        await pilot.press("escape")
+        assert app.focused is None
+
+
+async def test_the_text_cannot_steer_the_terminal_or_the_markup(
+    recorded: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards against escape codes and markup that a model wrote."""
+    model = MadeUpModel(monkeypatch, ["[bold]x[/] \x1b[2J", "\u202eevil[/nothing]"])
+    model.released.set()
+    app = PaneApp(recorded)
+    async with app.run_test() as pilot:
+        await ask(pilot, "[red]a[/]")
+        await until(pilot, lambda: bool(app.answers) and "evil" in app.answers[0])
+        assert "[bold]x[/] ␛[2J" in app.answers[0]
+        assert "\u202e" not in app.answers[0]
+        assert "› [red]a[/]" in app.answers[0]
+
+
+async def test_without_a_checkpoint_the_prompt_is_kept(tmp_path: Path) -> None:
+    """Guards against a prompt lost because it was typed too early."""
+    run = recorded_run(tmp_path, steps=100, ended="")
+    (run.config_file).write_text("[train]\ncheckpoint_interval = 250\nmax_steps = 2000\n")
+    app = PaneApp(run)
+    async with app.run_test() as pilot:
+        assert "no checkpoint yet" in str(app.pane.border_title)
+        await ask(pilot, "MARLOW:")
+        assert "the first comes by step 250" in app.problem
+        assert app.prompt.value == "MARLOW:"
+
+
+async def test_a_new_checkpoint_is_named_and_answers(recorded: RunDirectory, model: MadeUpModel) -> None:
+    """Guards against answers of a checkpoint that is not the newest any more."""
+    model.released.set()
+    app = PaneApp(recorded)
+    async with app.run_test() as pilot:
+        assert str(app.pane.border_title).strip() == "chat · checkpoint step 2,000 (val 1.4614)"
+        newer = recorded.checkpoints_dir / "step-00002250"
+        newer.mkdir()
+        (newer / "checkpoint.json").write_text(json.dumps({"step": 2250, "val_loss": None}))
+        app.pane.refresh_checkpoint()
+        assert str(app.pane.border_title).strip() == "chat · checkpoint step 2,250"
+        await ask(pilot, "MARLOW:")
+        await until(pilot, lambda: "boats" in "".join(app.answers))
+        assert app.answers[0].startswith("› MARLOW:  step 2,250\nThe tide")
+
+
+async def test_settings_are_changed_by_keys_and_checked(recorded: RunDirectory, model: MadeUpModel) -> None:
+    """Guards the path from the small inputs to the engine, and against a wrong number that reaches it."""
+    model.released.set()
+    app = PaneApp(recorded)
+    async with app.run_test() as pilot:
+        await pilot.press("tab", "up", "up", "tab", "down")
+        assert app.query_one(SamplingRow).settings() == Settings(temperature=1.0, top_k=35)
+        await pilot.press("tab", *"12345")
+        assert app.problem == "length 12345: must be a whole number from 1 to 9999"
+        await ask(pilot, "MARLOW:")
+        await pilot.press("enter")
+        assert not model.asked
+        field = next(field for field in app.query(SamplingInput) if field.name == "max_new_tokens")
+        field.value = "30"
+        app.pane.focus()
+        await pilot.press("enter")
+        await until(pilot, lambda: bool(model.asked))
+        prompt, sampling = model.asked[0]
+        assert prompt == "MARLOW:"
+        assert (sampling.temperature, sampling.top_k, sampling.max_new_tokens, sampling.seed) == (1.0, 35, 30, 1)  # type: ignore[attr-defined]
+
+
+async def test_history_comes_back_with_the_arrow_keys_and_after_a_restart(
+    recorded: RunDirectory, model: MadeUpModel
+) -> None:
+    """Guards the history, the unfinished line below it, and that it lasts as long as the run."""
+    model.released.set()
+    app = PaneApp(recorded)
+    async with app.run_test() as pilot:
+        for number, prompt in enumerate(("one", "two\\n"), 1):
+            await ask(pilot, prompt)
+            await until(pilot, lambda count=number: len(app.answers) == count and app.pane._answer is None)  # type: ignore[misc]
+        await pilot.press(*"thr", "up", "up", "up")
+        assert app.prompt.value == "one"
+        await pilot.press("down")
+        assert app.prompt.value == "two\\n"
+        await pilot.press("down", "down")
+        assert app.prompt.value == "thr"
+    assert [prompt for prompt, _ in model.asked] == ["one", "two\n"]
+    again = PaneApp(recorded)
+    async with again.run_test() as pilot:
+        await pilot.press("up")
+        assert again.prompt.value == "two\\n"
+
+
+async def test_it_follows_the_answer_only_from_the_bottom(
+    recorded: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards against a view torn away from a reader who has scrolled back."""
+    model = MadeUpModel(monkeypatch, ["line\n" * 60, "the end"])
+    app = PaneApp(recorded)
+    async with app.run_test(size=(80, 24)) as pilot:
+        transcript = app.query_one("#transcript", VerticalScroll)
+        await ask(pilot, "a")
+        await until(pilot, lambda: transcript.max_scroll_y > 0 and transcript.scroll_y == transcript.max_scroll_y)
+        await pilot.press("pageup")
+        await pilot.pause()
+        place = transcript.scroll_y
+        assert place < transcript.max_scroll_y
+        model.released.set()
+        await until(pilot, lambda: "the end" in app.answers[0])
+        await pilot.pause()
+        assert transcript.scroll_y == place
+
+
+async def test_a_read_only_run_still_chats(recorded: RunDirectory, model: MadeUpModel) -> None:
+    """Guards against a transcript that cannot be written taking the answer along."""
+    recorded.chat_dir.rmdir()
+    recorded.chat_dir.write_text("not a directory")
+    model.released.set()
+    app = PaneApp(recorded)
+    async with app.run_test() as pilot:
+        await ask(pilot, "MARLOW:")
+        await until(pilot, lambda: bool(app.answers) and "boats" in app.answers[0])
+
+
+async def test_pasted_lines_stay(recorded: RunDirectory) -> None:
+    """Guards against Textual's Input, which keeps the first line of a paste only."""
+    from textual.events import Paste
+
+    app = PaneApp(recorded)
+    async with app.run_test() as pilot:
+        app.prompt.post_message(Paste("ROMEO:\nIs the day so\\young?\n"))
+        await pilot.pause()
+        assert app.prompt.value == "ROMEO:\\nIs the day so\\\\young?"
+
+
+@pytest.mark.parametrize("text", ["", "a", "a\nb", "a\\nb", "\\", "\\\\n\n"])
+def test_a_line_gives_back_the_text(text: str) -> None:
+    """Guards against a prompt that changes when it comes back from the history."""
+    assert from_line(to_line(text)) == text
+
+
+def test_an_engine_that_fails_is_a_message(recorded: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards against a thread that dies without a word."""
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("out of memory\nwith details")
+
+    monkeypatch.setattr(Models, "open_newest", broken)
+    from tui.answering import Transcript
+
+    answer = Answer(recorded, "a", Settings(), Models(), Transcript(recorded))
+    answer.run()
+    assert "✗ RuntimeError: out of memory⏎with details" in exchange_text(answer).plain
+
+
+@pytest.mark.parametrize("size", [(80, 20), (50, 9), (50, 6)], ids=lambda size: "x".join(map(str, size)))
+def test_looks(
+    snap_compare: Callable[..., bool], recorded: RunDirectory, model: MadeUpModel, size: tuple[int, int]
+) -> None:
+    """Guards the layout as a tab, as a pane at 120x36 and in the least room."""
+    model.released.set()
+
+    async def chat(pilot: Pilot[None]) -> None:
+        app = pilot.app
+        assert isinstance(app, PaneApp)
+        await ask(pilot, "MARLOW:\\n")
+        await until(pilot, lambda: bool(app.answers) and "boats" in app.answers[0])
+        await ask(pilot, "")
+        await until(pilot, lambda: len(app.answers) == 2 and app.pane._answer is None)
+        await asyncio.sleep(0.1)
+        await pilot.pause()
+
+    assert snap_compare(PaneApp(recorded), terminal_size=size, run_before=chat)

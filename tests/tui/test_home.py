@@ -1,0 +1,271 @@
+"""The home screen: what it lists, what its keys do, and what its first frame costs."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Static
+
+from minigpt.files import write_atomically
+from minigpt.journal import JournalWriter
+from minigpt.presets import Preset
+from minigpt.rundir import RunDirectory, RunState
+from tests.recorded import BEGAN, recorded_run
+from tui.app import MiniGPTApp
+from tui.run_list import RunList, age, summarize
+from tui.screens.home import HomeScreen, in_short
+from tui.widgets.row_table import RowTable, without_middle
+
+PRESETS = [
+    Preset("quickstart", "The first run: a small GPT on the bundled play, three minutes on a laptop", Path("q.toml")),
+    Preset("shakespeare-cpu", "Tiny Shakespeare on a CPU: the known small baseline", Path("s.toml")),
+]
+
+
+@pytest.fixture(autouse=True)
+def made_up_presets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Presets that stay as they are, counted without torch, and a clock that stands still."""
+
+    def counted(home: HomeScreen) -> None:
+        home.post_message(home.ParametersCounted({"quickstart": "813k", "shakespeare-cpu": "needs download"}))
+
+    monkeypatch.setattr("tui.screens.home.list_presets", lambda: PRESETS)
+    monkeypatch.setattr(HomeScreen, "_count_parameters", counted)
+    monkeypatch.setattr("tui.screens.home.now", lambda: BEGAN)
+
+
+def make_run(
+    runs: Path, name: str, *, event: str = "", hours_ago: float = 1, loss: float | None = None
+) -> RunDirectory:
+    """A run with as much in it as a list shows."""
+    run = RunDirectory(runs / name)
+    run.checkpoints_dir.mkdir(parents=True)
+    write_atomically(run.config_file, "")
+    events = JournalWriter(run.events_file)
+    events.append({"event": "started", "step": 0, "attempt": 1, "max_steps": 2000})
+    metrics = JournalWriter(run.metrics_file)
+    if loss is not None:
+        events.append({"event": "evaluated", "step": 1250, "attempt": 1, "val_loss": loss})
+        metrics.append({"step": 1250, "attempt": 1})
+    if event:
+        events.append({"event": event, "step": 1250, "attempt": 1})
+    events.close()
+    metrics.close()
+    for path in (run.config_file, run.events_file, run.metrics_file):
+        os.utime(path, (BEGAN - hours_ago * 3600,) * 2)
+    return run
+
+
+def rows(app: MiniGPTApp, table: str) -> list[list[str]]:
+    widget = app.screen.query_one(f"#{table}", RowTable)
+    return [[cell.plain for cell in widget.get_row_at(index)] for index in range(widget.row_count)]
+
+
+class Asked(MiniGPTApp):
+    """Notes what it is asked for instead of doing it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[tuple[str, str]] = []
+
+    def start_run(self, target: str, overrides: dict[str, str] | None = None) -> None:
+        self.asked.append(("start", target))
+
+    def open_run(self, run: RunDirectory) -> None:
+        self.asked.append(("open", run.name))
+
+    def resume_run(self, run: RunDirectory) -> None:
+        self.asked.append(("resume", run.name))
+
+
+async def settle(pilot: Pilot[Any]) -> None:
+    """Wait until the threads that read presets and runs have reported."""
+    screen = pilot.app.screen
+    assert isinstance(screen, HomeScreen)
+    for _ in range(200):
+        await pilot.pause(0.01)
+        if screen._runs is not None and screen._counts and not (screen._reading and screen._reading.is_alive()):
+            break
+    await pilot.pause()
+
+
+async def test_enter_starts_quickstart_at_once(runs: Path) -> None:
+    """Guards the first minute: one key from the first frame to a training."""
+    app = Asked()
+    async with app.run_test() as pilot:
+        await pilot.press("enter")
+        assert app.asked == [("start", "quickstart")]
+
+
+async def test_arrows_lead_from_presets_to_runs_and_back(runs: Path) -> None:
+    """Guards that the keyboard reaches everything without Tab, and that r resumes only what can be resumed."""
+    make_run(runs, "newer", event="finished", hours_ago=1)
+    make_run(runs, "older", event="stopped", hours_ago=5)
+    app = Asked()
+    async with app.run_test() as pilot:
+        await settle(pilot)
+        await pilot.press("r")
+        assert not app.asked
+        await pilot.press("down", "down", "enter")
+        await pilot.press("down", "r")
+        await pilot.press("up", "up", "enter")
+        assert app.asked == [("open", "newer"), ("resume", "older"), ("start", "shakespeare-cpu")]
+
+
+async def test_a_click_chooses(runs: Path) -> None:
+    """Guards the mouse."""
+    make_run(runs, "only", event="finished")
+    app = Asked()
+    async with app.run_test() as pilot:
+        await settle(pilot)
+        await pilot.click("#runs", offset=(3, 1))
+        await pilot.click("#runs", offset=(3, 1))
+        assert app.asked[:1] == [("open", "only")]
+
+
+async def test_a_live_run_comes_first_and_cannot_be_resumed(runs: Path) -> None:
+    """Guards the order, and against a second trainer on one run."""
+    make_run(runs, "newer", event="finished", hours_ago=1)
+    live = make_run(runs, "live", hours_ago=5, loss=1.75)
+    app = Asked()
+    with live.locked():
+        async with app.run_test(size=(120, 36)) as pilot:
+            await settle(pilot)
+            assert rows(app, "runs")[0] == ["live", "training", "1,250", "2,000", "1.7500", "now"]
+            await pilot.press("down", "down", "r")
+            assert not app.asked
+
+
+async def test_hostile_names_are_shown_as_they_are(runs: Path) -> None:
+    """Guards against markup and escape codes in the name of a directory."""
+    make_run(runs, "[bold]x[@click=q]\x1b[2J", event="finished")
+    app = Asked()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        assert rows(app, "runs")[0][0] == "[bold]x[@click=q]␛[2J"
+
+
+async def test_new_runs_appear_and_the_cursor_stays(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards against a list that jumps away under the cursor when another run begins."""
+    make_run(runs, "first", event="finished", hours_ago=3)
+    app = Asked()
+    async with app.run_test() as pilot:
+        await settle(pilot)
+        await pilot.press("down", "down")
+        make_run(runs, "second", event="finished", hours_ago=1)
+        screen = app.screen
+        assert isinstance(screen, HomeScreen)
+        screen._read_runs()
+        await settle(pilot)
+        assert [row[0] for row in rows(app, "runs")] == ["second", "first"]
+        await pilot.press("enter")
+        assert app.asked == [("open", "first")]
+
+
+async def test_no_runs_says_where_they_will_be(runs: Path) -> None:
+    """Guards the empty state."""
+    app = Asked()
+    async with app.run_test() as pilot:
+        await settle(pilot)
+        assert "No runs yet" in str(app.screen.query_one("#no-runs", Static).content)
+        await pilot.press("down", "down", "enter")
+        assert app.asked == [("start", "shakespeare-cpu")]
+
+
+def test_a_list_reads_only_what_changed(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards against reading a hundred runs every two seconds."""
+    run = make_run(runs, "one", event="finished")
+    make_run(runs, "two", event="finished")
+    read: list[str] = []
+
+    def counting(run: RunDirectory) -> Any:
+        read.append(run.name)
+        return summarize(run)
+
+    monkeypatch.setattr("tui.run_list.summarize", counting)
+    run_list = RunList()
+    run_list.read()
+    assert sorted(read) == ["one", "two"]
+    run_list.read()
+    assert len(read) == 2
+    events = JournalWriter(run.events_file)
+    events.append({"event": "started", "step": 1250, "attempt": 2})
+    events.close()
+    assert run_list.read()[0].state is RunState.CRASHED
+    assert read[2:] == ["one"]
+
+
+def test_a_summary_of_damaged_files(tmp_path: Path) -> None:
+    """Guards against rubbish in a run directory taking the home screen along."""
+    run = recorded_run(tmp_path)
+    assert summarize(run).step == 2000
+    assert summarize(run).val_loss == pytest.approx(1.2828, abs=1e-4)
+    run.metrics_file.write_bytes(b'{"step": 10}\nnot json\n[1]\n{"step": 2')
+    assert summarize(run).step == 10
+    run.metrics_file.write_bytes(b"\xff" * 100_000)
+    run.events_file.write_bytes(b'{"event": ["x"], "val_loss": "low", "max_steps": null}\n')
+    summary = summarize(run)
+    assert (summary.step, summary.val_loss, summary.max_steps) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"),
+    [(0, "0"), (999, "999"), (28_400, "28.4k"), (813_056, "813k"), (10_700_000, "10.7M"), (1_557_611_200, "1.56B")],
+)
+def test_counts_are_short(number: int, shown: str) -> None:
+    assert in_short(number) == shown
+
+
+def test_ages_and_cut_names() -> None:
+    assert [age(seconds) for seconds in (-5, 59, 60, 7200, 86400, 200_000)] == [
+        "now",
+        "now",
+        "1 min",
+        "2 h",
+        "1 day",
+        "2 days",
+    ]
+    assert without_middle("2026-11-20-quickstart-brave-otter", 21) == "2026-11-20…rave-otter"
+    assert without_middle("short", 8) == "short"
+
+
+def test_the_first_frame_needs_neither_torch_nor_pydantic_nor_tyro(runs: Path) -> None:
+    """Guards the start: each of them takes longer to import than the rest of the program."""
+    program = """
+import asyncio, sys
+from tui.app import MiniGPTApp
+
+async def main():
+    app = MiniGPTApp()
+    seen = []
+    app.first_frame_painted = lambda: seen.extend(sorted({"torch", "numpy", "pydantic", "tyro"} & set(sys.modules)))
+    async with app.run_test() as pilot:
+        await pilot.pause()
+        print("loaded:", *seen)
+
+asyncio.run(main())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout == "loaded:\n"
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 36)], ids=lambda size: "x".join(map(str, size)))
+def test_looks(snap_compare: Callable[..., bool], runs: Path, size: tuple[int, int]) -> None:
+    """Guards the layout: nothing clipped at 80 columns."""
+    make_run(runs, "2026-11-20-quickstart-brave-otter", event="finished", hours_ago=2, loss=1.5012)
+    make_run(runs, "2026-11-19-quickstart-young-sparrow", event="stopped", hours_ago=25, loss=1.8031)
+    make_run(runs, "2026-11-19-shakespeare-cpu-merry-hare", hours_ago=26)
+    live = make_run(runs, "2026-11-20-shakespeare-cpu-quiet-lynx", hours_ago=0, loss=2.2)
+    with live.locked():
+        assert snap_compare(Asked(), terminal_size=size, run_before=settle)
+
+
+def test_looks_without_runs(snap_compare: Callable[..., bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards the very first screen."""
+    monkeypatch.setattr("tui.screens.home.runs_dir", lambda: Path("/home/somebody/runs"))
+    assert snap_compare(Asked(), terminal_size=(80, 24), run_before=settle)

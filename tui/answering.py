@@ -1,0 +1,194 @@
+"""One answer of a run's model, worked out in a thread: it opens the checkpoint, writes the text, keeps the transcript.
+
+Nothing here draws. The chat pane looks at an answer's fields whenever it likes.
+"""
+
+import threading
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from os import getpid
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from minigpt.errors import UserError
+from minigpt.inert import inert_line
+from minigpt.journal import JournalWriter, read_journal
+from minigpt.rundir import Checkpoint, RunDirectory
+
+if TYPE_CHECKING:
+    from minigpt.model import GPT
+    from minigpt.tokenizer import Tokenizer
+
+HISTORY_LENGTH = 100
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the model is to choose its tokens, and how many."""
+
+    temperature: float = 0.8
+    top_k: int = 40
+    max_new_tokens: int = 200
+    seed: int = 1
+
+
+@dataclass(frozen=True)
+class Described:
+    """A checkpoint as an answer names it."""
+
+    checkpoint: Checkpoint
+    val_loss: float | None
+    is_best: bool
+
+    @classmethod
+    def read(cls, run: RunDirectory, checkpoint: Checkpoint) -> "Described":
+        loss = checkpoint.info().get("val_loss")
+        try:
+            is_best = run.checkpoint("best") == checkpoint
+        except UserError:
+            is_best = False
+        return cls(checkpoint, float(loss) if isinstance(loss, int | float) else None, is_best)
+
+
+class Models:
+    """The model opened last, kept for the next question. Used by one answer at a time."""
+
+    def __init__(self) -> None:
+        self._opened: tuple[Path, GPT, Tokenizer] | None = None
+
+    def open_newest(self, run: RunDirectory) -> "tuple[Described, GPT, Tokenizer]":
+        """The model of the run's last checkpoint. Raises UserError if there is none, or if it is damaged."""
+        from minigpt.checkpoint import load_for_generation
+
+        for last_try in (False, False, True):
+            checkpoint = run.checkpoint("last")
+            described = Described.read(run, checkpoint)
+            if self._opened is not None and self._opened[0] == checkpoint.path:
+                return described, *self._opened[1:]
+            try:
+                model, tokenizer = load_for_generation(run, checkpoint)
+            except UserError:
+                # A trainer removes old checkpoints when it writes new ones; the newest is then another one.
+                if last_try or checkpoint.path.is_dir():
+                    raise
+                continue
+            self._opened = (checkpoint.path, model, tokenizer)
+            return described, model, tokenizer
+        raise AssertionError("the last try returns or raises")
+
+
+class Answer(threading.Thread):
+    """The answer to one prompt. Start it, then read its fields while and after it runs."""
+
+    def __init__(
+        self, run: RunDirectory, prompt: str, settings: Settings, models: Models, transcript: "Transcript"
+    ) -> None:
+        # A daemon, since quitting must not wait for an import of torch.
+        super().__init__(name="chat", daemon=True)
+        self.prompt = prompt
+        self.settings = settings
+        self.state: Literal["loading", "writing", "done", "stopped", "failed"] = "loading"
+        self.described: Described | None = None
+        self.error = ""
+        self._run_directory = run
+        self._models = models
+        self._transcript = transcript
+        self._pieces: list[str] = []
+        self._cancelled = threading.Event()
+
+    @property
+    def text(self) -> str:
+        """What has been written so far."""
+        return "".join(self._pieces)
+
+    @property
+    def going_on(self) -> bool:
+        return self.state in {"loading", "writing"}
+
+    def cancel(self) -> None:
+        """Stop after the present token."""
+        self._cancelled.set()
+
+    def run(self) -> None:
+        try:
+            self._write()
+        except UserError as error:
+            self.error, self.state = str(error), "failed"
+        except Exception as error:  # noqa: BLE001 - a chat that fails must not take the training's process along
+            self.error, self.state = f"{type(error).__name__}: {inert_line(str(error))}", "failed"
+        self._transcript.append(self)
+
+    def _write(self) -> None:
+        from minigpt.generate import Sampling, generate
+
+        self.described, model, tokenizer = self._models.open_newest(self._run_directory)
+        settings = self.settings
+        sampling = Sampling(settings.max_new_tokens, settings.temperature, settings.top_k, settings.seed)
+        for piece in generate(model, tokenizer, self.prompt, sampling, self._cancelled.is_set):
+            self._pieces.append(piece)
+            self.state = "writing"
+        self.state = "stopped" if self._cancelled.is_set() else "done"
+
+
+class Transcript:
+    """Keeps what was asked and answered, as a file of its own in the run's chat/. As far as the disk allows."""
+
+    def __init__(self, run: RunDirectory) -> None:
+        self._directory = run.chat_dir
+        self._path = run.chat_dir / f"{datetime.now():%Y%m%d-%H%M%S}-{getpid()}.jsonl"
+        self._lock = threading.Lock()
+
+    def append(self, answer: Answer) -> None:
+        """Add one answer; one that could not be given is left out."""
+        if answer.described is None or answer.state == "failed":
+            return
+        settings = answer.settings
+        row = {
+            "time": time.time(),
+            "step": answer.described.checkpoint.step,
+            "val_loss": answer.described.val_loss,
+            "prompt": answer.prompt,
+            "text": answer.text,
+            "stopped": answer.state == "stopped",
+            "temperature": settings.temperature,
+            "top_k": settings.top_k,
+            "max_new_tokens": settings.max_new_tokens,
+            "seed": settings.seed,
+        }
+        try:
+            with self._lock:
+                self._directory.mkdir(mode=0o700, exist_ok=True)
+                writer = JournalWriter(self._path)
+                try:
+                    writer.append(row)
+                finally:
+                    writer.close()
+        except OSError:
+            return  # a chat on a full or read-only disk is still a chat
+
+    def earlier_prompts(self) -> list[str]:
+        """The prompts of this and earlier chats with the run, oldest first, each once."""
+        prompts: dict[str, None] = {}
+        try:
+            paths = sorted(self._directory.glob("*.jsonl"))[-10:]
+        except OSError:
+            return []
+        for path in paths:
+            for row in read_journal(path):
+                if isinstance(prompt := row.get("prompt"), str):
+                    prompts.pop(prompt, None)
+                    prompts[prompt] = None
+        return list(prompts)[-HISTORY_LENGTH:]
+
+
+def first_checkpoint_step(run: RunDirectory) -> int | None:
+    """The step by which a run without checkpoints will have one, from its configuration as it stands."""
+    import tomli
+
+    try:
+        train = tomli.loads(run.config_file.read_text(encoding="utf-8")).get("train", {})
+    except (OSError, ValueError):
+        return None
+    intervals = [train.get(key) for key in ("checkpoint_interval", "max_steps")] if isinstance(train, dict) else []
+    return min((interval for interval in intervals if isinstance(interval, int)), default=None)

@@ -1,0 +1,272 @@
+"""The app: which screen is shown, which training this process does, and how both end."""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from textual import on
+from textual.app import App, SystemCommand
+from textual.binding import Binding
+from textual.message import Message
+from textual.screen import Screen
+from textual.timer import Timer
+
+from minigpt.errors import UserError
+from minigpt.inert import inert_line
+from minigpt.presets import list_presets
+from minigpt.rundir import RunDirectory
+from tui.screens.dialogs import Choice, ConfirmScreen, KeysScreen, keys_of
+from tui.screens.home import HomeScreen
+from tui.start import Start
+from tui.theme import DARK, LIGHT
+
+if TYPE_CHECKING:
+    from minigpt.session import TrainingSession
+
+WATCH_INTERVAL = 0.2  # seconds between two looks at the session's thread
+
+
+class MiniGPTApp(App[None]):
+    """Home screen and dashboards, and at most one training at a time behind them.
+
+    `target` and `options` are those of the command line. `on_run` is told the directory of each run that this process
+    trains, as soon as it exists.
+    """
+
+    TITLE = "minigpt-tui"
+    BINDING_GROUP_TITLE = "Everywhere"
+    CSS_PATH = sorted(Path(__file__).parent.rglob("*.tcss"))
+    BINDINGS = [
+        # The footer shows the first key of an action that works: the second where letters are typed.
+        Binding("question_mark", "show_keys", "keys", key_display="?", tooltip="this help"),
+        Binding("f1", "show_keys", "keys", tooltip="this help"),
+        Binding("q", "quit_or_ask", "quit", tooltip="quit; asks first while training"),
+        Binding("ctrl+q", "quit_or_ask", "quit", show=False, tooltip="quit; asks first while training", priority=True),
+        Binding("ctrl+c", "copy_or_quit", "copy the selected text, or else quit", show=False, priority=True),
+        Binding("escape", "go_home", "home", show=False, tooltip="back to the home screen; training goes on"),
+        Binding("ctrl+p", "command_palette", "search all commands", show=False, priority=True),
+    ]
+
+    class Loaded(Message):
+        """What was asked for is ready to be started or shown, or cannot be."""
+
+        def __init__(self, result: "TrainingSession | RunDirectory | UserError") -> None:
+            super().__init__()
+            self.result = result
+
+    def __init__(
+        self,
+        target: str | None = None,
+        options: Sequence[str] = (),
+        *,
+        on_run: Callable[[Path], None] = lambda _: None,
+    ) -> None:
+        super().__init__()
+        self.register_theme(DARK)
+        self.register_theme(LIGHT)
+        self.theme = DARK.name
+        self._target = target
+        self._options = tuple(options)
+        self._on_run = on_run
+        self._start: Start | None = None
+        self._watch: Timer | None = None
+        self._announced: RunDirectory | None = None
+        self._from_command_line = False
+        self._leaving = False
+        self.session: TrainingSession | None = None
+        """The training of this process, also after it has ended."""
+        self.failure: UserError | None = None
+        """Why what the command line asked for could not be done."""
+        self.abandoned = False
+        """The user didn't want to wait for the run to be saved."""
+
+    # ── screens ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def get_default_screen(self) -> Screen[None]:
+        return HomeScreen("" if self._target is None else f"opening {self._target} …")
+
+    def first_frame_painted(self) -> None:
+        """Begin what the command line asked for, now that there is something to look at."""
+        if self._target is not None:
+            self._from_command_line = True
+            self._begin(Start.from_command_line(self._target, self._options))
+
+    @property
+    def _home(self) -> HomeScreen:
+        home = self.screen_stack[0]
+        assert isinstance(home, HomeScreen)
+        return home
+
+    def open_run(self, run: RunDirectory) -> None:
+        """Show the dashboard of a run, whoever trains it or did."""
+        from tui.screens.dashboard import DashboardScreen
+
+        session = self.session if self._is_own(run) else None
+        self.push_screen(DashboardScreen(run=run, session=session))
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return action != "go_home" or len(self.screen_stack) > 1
+
+    def action_go_home(self) -> None:
+        """Go back to the home screen; a training goes on."""
+        while len(self.screen_stack) > 1:
+            self.pop_screen()
+
+    def action_show_keys(self) -> None:
+        """Show which keys work here."""
+        if not isinstance(self.screen, KeysScreen | ConfirmScreen):
+            self.push_screen(KeysScreen(keys_of(self.screen)))
+
+    def show_message(self, title: str, text: str) -> None:
+        """Show one message until it is closed."""
+        self.push_screen(ConfirmScreen(title, text))
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        for preset in list_presets():
+            yield SystemCommand(
+                f"Train {inert_line(preset.name)}",
+                inert_line(preset.about),
+                lambda name=preset.name: self.start_run(name),
+            )
+        yield SystemCommand("Home", "Presets and runs", self.action_go_home)
+        yield SystemCommand("Keys", "Which keys work here", self.action_show_keys)
+        yield SystemCommand("Theme", "Change the colours", self.action_change_theme)
+        yield SystemCommand("Quit", "Leave; asks first while training", self.action_quit_or_ask)
+
+    # ── training ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def training(self) -> bool:
+        """Whether this process trains a run now."""
+        return self.session is not None and self.session.is_alive()
+
+    def start_run(self, target: str, overrides: dict[str, str] | None = None) -> None:
+        """Start a new run from a preset or TOML file, and show its dashboard."""
+        if self._may_start():
+            self._home.show_status(f"starting {target} …")
+            self._begin(Start.new(target, overrides or {}))
+
+    def resume_run(self, run: RunDirectory) -> None:
+        """Go on with a run from its last checkpoint, and show its dashboard."""
+        if self._may_start():
+            self._home.show_status(f"resuming {run.name} …")
+            self._begin(Start.resumed(run))
+
+    def request_stop(self) -> None:
+        """Ask the training to save and end. May be called from any thread."""
+        if self.session is not None:
+            self.session.request_stop()
+
+    def _may_start(self) -> bool:
+        if self._start is not None:
+            return False
+        if self.training:
+            self.show_message(
+                "one training at a time",
+                f"{self._name_of_session()} is being trained in this window. Open it and stop it first, "
+                "or start the other one in a second terminal.",
+            )
+            return False
+        return True
+
+    def _name_of_session(self) -> str:
+        run = self.session.run_directory if self.session is not None else None
+        return "A run" if run is None else inert_line(run.name)
+
+    def _is_own(self, run: RunDirectory) -> bool:
+        own = self.session.run_directory if self.session is not None and self.session.is_alive() else None
+        return own is not None and own.path == run.path
+
+    def _begin(self, start: Start) -> None:
+        self._start = start
+        start.begin(lambda result: self.post_message(self.Loaded(result)))
+
+    @on(Loaded)
+    def take_result(self, message: Loaded) -> None:
+        """Show what was asked for, or why that cannot be."""
+        self._start = None
+        self._home.show_status("")
+        if isinstance(message.result, UserError):
+            self._fail(message.result)
+        elif isinstance(message.result, RunDirectory):
+            self._from_command_line = False
+            self.open_run(message.result)
+        else:
+            self._show_session(message.result)
+
+    def _show_session(self, session: "TrainingSession") -> None:
+        from tui.screens.dashboard import DashboardScreen
+
+        self.session = session
+        self._announced = None
+        session.start()
+        self.action_go_home()  # from the dashboard of a run that is resumed
+        self.push_screen(DashboardScreen(session=session))
+        self._watch = self.set_interval(WATCH_INTERVAL, self._watch_session)
+
+    def _watch_session(self) -> None:
+        session = self.session
+        assert session is not None
+        alive = session.is_alive()
+        if (run := session.run_directory) is not None and self._announced is None:
+            self._announced = run
+            self._from_command_line = False
+            self._on_run(run.console_file)
+        if alive:
+            return
+        if self._watch is not None:
+            self._watch.stop()
+        if self._leaving:
+            self.exit()
+        elif session.error is not None and run is None:
+            self.action_go_home()  # from the dashboard of a run that never came to be
+            self._fail(session.error)
+
+    def _fail(self, error: BaseException) -> None:
+        if not isinstance(error, UserError):
+            error = UserError(f"the training could not begin: {type(error).__name__}: {inert_line(str(error))}")
+        if self._from_command_line:
+            self.failure = error
+            self.exit(return_code=2)
+        else:
+            self.show_message("this did not work", str(error))
+
+    # ── the end ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def action_quit(self) -> None:
+        self.action_quit_or_ask()
+
+    def action_copy_or_quit(self) -> None:
+        """Copy what is selected; with nothing selected, quit."""
+        if selection := getattr(self.focused, "selected_text", "") or self.screen.get_selected_text():
+            self.copy_to_clipboard(selection)
+            self.screen.clear_selection()
+        else:
+            self.action_quit_or_ask()
+
+    def action_quit_or_ask(self) -> None:
+        """Quit; while this process trains, ask first, and once it is asked to stop, leave without waiting."""
+        if self._leaving:
+            self.abandoned = True
+            self.exit()
+        elif not self.training:
+            self.exit()
+        elif not isinstance(self.screen, ConfirmScreen):
+            self.push_screen(
+                ConfirmScreen(
+                    "quit?",
+                    f"{self._name_of_session()} is being trained here.",
+                    (Choice("stop", "s", "stop and save"), Choice("stay", "escape", "stay")),
+                ),
+                self._quit_answered,
+            )
+
+    def _quit_answered(self, answer: str | None) -> None:
+        if answer != "stop":
+            return
+        if not self.training:
+            self.exit()
+            return
+        self._leaving = True
+        self.request_stop()
+        self.push_screen(ConfirmScreen("saving …", "Ctrl+C leaves without waiting; the last checkpoint stays.", ()))

@@ -1,0 +1,123 @@
+"""`minigpt-tui`: the way in, before and after the screen."""
+
+import importlib.util
+import os
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tui.app import MiniGPTApp
+
+USAGE = """\
+usage: minigpt-tui [TARGET] [--section.key VALUE ...]
+
+Train a small GPT, watch it learn and talk to it, in one terminal.
+
+TARGET is a preset's name, a TOML file, or the directory or the name of a run; without one the home screen opens.
+Options overrule what the preset or file says, for example: minigpt-tui quickstart --train.max-steps 500
+Press ? in the program for its keys. Without a screen: minigpt train
+"""
+
+
+def main() -> None:
+    """The `minigpt-tui` script."""
+    raise SystemExit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run the program and return its exit code: 0, 2 for what the user can mend, 1 for a crash."""
+    if "-h" in arguments or "--help" in arguments:
+        return _print_help()
+    if arguments == ["--version"]:
+        from minigpt import __version__
+
+        print(f"minigpt-tui {__version__}")
+        return 0
+    if importlib.util.find_spec("fcntl") is None or importlib.util.find_spec("termios") is None:
+        return _refuse("needs Linux, macOS or, on Windows, WSL")
+    from minigpt.inert import inert_line
+
+    if arguments and arguments[0].startswith("-"):
+        shown = inert_line(arguments[0])
+        return _refuse(f"{shown}: the preset or TOML file comes first: minigpt-tui TARGET {shown} ...")
+    target = arguments[0] if arguments else None
+    from tui.terminal import is_interactive
+
+    if not is_interactive():
+        return _without_terminal(target, arguments)
+    return _with_terminal(target, arguments[1:])
+
+
+def _with_terminal(target: str | None, options: list[str]) -> int:
+    from tui.app import MiniGPTApp
+    from tui.terminal import Terminal
+
+    app: MiniGPTApp | None = None
+
+    def on_stop() -> None:
+        if app is not None:
+            app.request_stop()
+
+    with Terminal(on_stop=on_stop) as terminal:
+        app = MiniGPTApp(target, options, on_run=terminal.send_console_to)
+        terminal.run(app)
+        session = app.session
+        if session is not None and session.is_alive() and not app.abandoned:
+            # Ended by a signal, by a fault of the screen or with the terminal: training does not end with its screen.
+            print(_why_it_waits(session.stop_requested), file=sys.__stderr__, flush=True)
+            while session.is_alive():
+                session.join(1.0)  # in pieces, between which the main thread can take signals
+    if app.abandoned:
+        os._exit(130)
+    return _report(app, silent=terminal.dead)
+
+
+def _why_it_waits(stop_requested: bool) -> str:
+    if stop_requested:
+        return "saving the run ... (Ctrl+C again ends at once)"
+    return "the screen has ended, the training goes on; Ctrl+C saves and ends it"
+
+
+def _report(app: "MiniGPTApp", *, silent: bool) -> int:
+    code = app.return_code or 0
+    if app.failure is not None:
+        return 2 if silent else _refuse(str(app.failure))
+    if (session := app.session) is None or session.run_directory is None:
+        return code
+    from minigpt.headless import closing_words
+
+    if not silent:
+        for line in closing_words(session):
+            print(line, file=sys.stderr if session.error else sys.stdout)
+    return code or (0 if session.error is None else 1)
+
+
+def _without_terminal(target: str | None, arguments: list[str]) -> int:
+    from tui.start import names_run
+
+    if target is None:
+        return _refuse(
+            "needs a terminal to draw on, and here is none. To train without a screen, name a preset: "
+            "minigpt train quickstart"
+        )
+    if names_run(target):
+        return _refuse(
+            f"needs a terminal to show a run, and here is none. `minigpt runs` lists the runs, "
+            f"`minigpt generate {target} --prompt TEXT` lets one write."
+        )
+    from minigpt.cli import main as minigpt
+
+    return minigpt(["train", *arguments])
+
+
+def _print_help() -> int:
+    from minigpt.options import options_help
+
+    print(USAGE)
+    print(options_help(), end="")
+    return 0
+
+
+def _refuse(message: str) -> int:
+    print(f"minigpt-tui: {message}", file=sys.stderr)
+    return 2

@@ -1,0 +1,148 @@
+"""The small windows over a screen: a question or a message, and the help on keys."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.table import Table
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.dom import DOMNode
+from textual.screen import ModalScreen, Screen
+from textual.widgets import Button, Static
+
+from minigpt.inert import inert
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One answer: what it means to the asker, the key that gives it, and what the button says."""
+
+    answer: str
+    key: str
+    label: str
+
+
+CLOSE = Choice("close", "escape", "close")
+
+_KEY_NAMES = {"escape": "Esc", "enter": "Enter"}
+
+
+class ConfirmScreen(ModalScreen[str]):
+    """Asks one question and returns the `answer` that was chosen; with the one choice `CLOSE` it is a message.
+
+    Without any choice it stays until the app takes it away.
+    """
+
+    # The last choice is the harmless one: an Enter typed too early must not stop a run.
+    AUTO_FOCUS = "Button.-last"
+    BINDINGS = [
+        Binding("left,up", "app.focus_previous", "the answer before", show=False),
+        Binding("right,down", "app.focus_next", "the next answer", show=False),
+    ]
+
+    def __init__(self, title: str, text: str, choices: Sequence[Choice] = (CLOSE,)) -> None:
+        super().__init__()
+        self._title = title
+        self._text = text
+        self._choices = {choice.answer: choice for choice in choices}
+        for choice in choices:
+            self._bindings.bind(choice.key, f"answer('{choice.answer}')", choice.label)
+
+    def compose(self) -> ComposeResult:
+        last = list(self._choices.values())[-1] if self._choices else None
+        with Vertical(id="dialog") as dialog:
+            dialog.border_title = Text(inert(self._title))
+            with VerticalScroll(id="dialog-text", can_focus=False):
+                yield Static(inert(self._text), markup=False)
+            with Horizontal(id="dialog-choices"):
+                for choice in self._choices.values():
+                    key = _KEY_NAMES.get(choice.key, choice.key)
+                    button = Button(Text.assemble((key, "bold"), " ", choice.label), id=choice.answer, compact=True)
+                    yield button.set_class(choice is last, "-last")
+
+    def on_button_pressed(self, event: Button.Pressed) -> None:
+        self.action_answer(event.button.id or "")
+
+    def action_answer(self, answer: str) -> None:
+        if answer in self._choices:
+            self.dismiss(answer)
+
+
+class KeysScreen(ModalScreen[None]):
+    """The keys that work where the user is, taken from the bindings: of the focused pane first, then further out."""
+
+    BINDINGS = [
+        Binding("escape,q,question_mark,f1,enter", "app.pop_screen", "close", show=False),
+        Binding("up,k", "scroll(-1)", "up", show=False),
+        Binding("down,j", "scroll(1)", "down", show=False),
+        Binding("pageup", "scroll(-10)", "a page up", show=False),
+        Binding("pagedown,space", "scroll(10)", "a page down", show=False),
+    ]
+
+    def __init__(self, groups: "Sequence[KeyGroup]") -> None:
+        super().__init__()
+        self._groups = groups
+
+    def compose(self) -> ComposeResult:
+        with VerticalScroll(id="keys", can_focus=False) as keys:
+            keys.border_title = "keys"
+            keys.border_subtitle = "Esc closes"
+            for group in self._groups:
+                yield Static(group.title, classes="keys-title", markup=False)
+                table = Table.grid(padding=(0, 2))
+                table.add_column(width=16, justify="right", no_wrap=True)
+                table.add_column()
+                for key, meaning in group.keys:
+                    table.add_row(Text(key, "bold"), Text(meaning))
+                yield Static(table)
+
+    def action_scroll(self, lines: int) -> None:
+        self.query_one("#keys").scroll_relative(y=lines, animate=False)
+
+
+@dataclass(frozen=True)
+class KeyGroup:
+    """The keys of one part of the screen, each with what it does."""
+
+    title: str
+    keys: tuple[tuple[str, str], ...]
+
+
+def keys_of(screen: Screen[object]) -> list[KeyGroup]:
+    """Collect the keys that work on a screen now, with their descriptions, innermost part first."""
+    groups: dict[DOMNode, dict[str, list[str]]] = {}
+    for active in screen.active_bindings.values():
+        binding = active.binding
+        declared = _declared(type(active.node))
+        if (binding.action, binding.description) not in declared:
+            continue  # one of Textual's, such as those for editing a line
+        if active.node not in groups:
+            groups[active.node] = {meaning: [] for meaning in declared.values()}
+        keys = groups[active.node][declared[binding.action, binding.description]]
+        shown = screen.app.get_key_display(binding)
+        if shown not in keys:
+            keys.append(shown)
+    inside_out = list((screen.focused or screen).ancestors_with_self)
+    return [
+        KeyGroup(
+            node.BINDING_GROUP_TITLE or type(node).__name__,
+            (
+                *((", ".join(sorted(keys, key=len)), meaning) for meaning, keys in groups[node].items() if keys),
+                *([("tab, shift+tab", "to the next part, to the one before")] if node is screen.app else []),
+            ),
+        )
+        for node in inside_out
+        if node in groups
+    ]
+
+
+def _declared(node: type[DOMNode]) -> dict[tuple[str, str], str]:
+    # What this program's own classes bind, in their order: action and short description, and the one to show.
+    found = {}
+    for parent in node.__mro__:
+        if parent.__module__.startswith("tui."):
+            for binding in vars(parent).get("BINDINGS", ()):
+                found[binding.action, binding.description] = binding.tooltip or binding.description
+    return found

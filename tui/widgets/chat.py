@@ -1,0 +1,277 @@
+"""The chat pane: a prompt, and what the model of the latest checkpoint makes of it."""
+
+import re
+from time import monotonic
+
+from textual import events, on
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.content import Content
+from textual.timer import Timer
+from textual.widgets import Input, Label, Static
+
+from minigpt.inert import inert, inert_line
+from minigpt.rundir import RunDirectory
+from tui.answering import Answer, Described, Models, Transcript, first_checkpoint_step
+from tui.widgets.sampling import SamplingRow
+
+DRAW_INTERVAL = 0.08  # seconds between two looks at a growing answer
+MOST_ANSWERS = 50
+
+
+class PromptInput(Input):
+    """One line for the prompt, in which a line break is written `\\n`; up and down bring back earlier prompts."""
+
+    BINDING_GROUP_TITLE = "Prompt"
+    BINDINGS = [
+        Binding("enter", "submit", "ask", tooltip="let the model continue the prompt"),
+        Binding("up", "earlier", "an earlier prompt", show=False),
+        Binding("down", "later", "a later prompt", show=False),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__(placeholder="the beginning of a text; \\n breaks the line", compact=True, id="prompt")
+        self.cursor_blink = False
+        self.history: list[str] = []
+        self._place = 0
+        self._draft = ""
+
+    def set_history(self, prompts: list[str]) -> None:
+        """Take these prompts as the earlier ones, oldest first."""
+        self.history = [to_line(prompt) for prompt in prompts]
+        self._place = len(self.history)
+
+    def remember(self, line: str) -> None:
+        """Add a line to the history."""
+        if line in self.history:
+            self.history.remove(line)
+        self.history.append(line)
+        self._place = len(self.history)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        # One line has no pages: these keys are the transcript's.
+        return action not in {"page_up", "page_down"}
+
+    def action_earlier(self) -> None:
+        self._go(-1)
+
+    def action_later(self) -> None:
+        self._go(1)
+
+    def _go(self, by: int) -> None:
+        place = self._place + by
+        if not 0 <= place <= len(self.history):
+            return
+        if self._place == len(self.history):
+            self._draft = self.value
+        self._place = place
+        self.value = self._draft if place == len(self.history) else self.history[place]
+        self.cursor_position = len(self.value)
+
+    def on_paste(self, event: events.Paste) -> None:
+        # Input would keep the first line only.
+        event.prevent_default()
+        event.stop()
+        self.insert_text_at_cursor(to_line(event.text.rstrip("\n")))
+
+
+class ChatPane(Vertical):
+    """Talks to the run's latest checkpoint. Each answer names the checkpoint that gave it."""
+
+    BINDING_GROUP_TITLE = "Chat"
+    BINDINGS = [
+        Binding("escape", "leave", "stop or leave", tooltip="stop the answer; without one, leave the chat"),
+        Binding("pageup", "scroll_transcript(-1)", "back in the conversation", show=False),
+        Binding("pagedown", "scroll_transcript(1)", "on in the conversation", show=False),
+    ]
+
+    def __init__(self, run: RunDirectory, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._run_directory = run
+        self._models = Models()
+        self._transcript = Transcript(run)
+        self._answer: Answer | None = None
+        self._shown: Static | None = None
+        self._drawn = ("", "")
+        self._drawing: Timer | None = None
+        self._next_drawing = 0.0
+        self._title = ""
+
+    def compose(self) -> ComposeResult:
+        with VerticalScroll(id="transcript", can_focus=False):
+            yield Static(id="chat-empty", markup=False)
+        yield Static(id="chat-problem", markup=False)
+        with Horizontal(id="prompt-row"):
+            yield Label("› ", id="prompt-mark")
+            yield PromptInput()
+        yield SamplingRow()
+
+    def on_mount(self) -> None:
+        self.query_one(PromptInput).set_history(self._transcript.earlier_prompts())
+        self._drawing = self.set_interval(DRAW_INTERVAL, self._draw_answer, pause=True)
+        self._say("")
+        self.refresh_checkpoint()
+
+    def on_unmount(self) -> None:
+        if self._answer is not None:
+            self._answer.cancel()
+
+    def focus(self, scroll_visible: bool = True) -> "ChatPane":
+        """Put the cursor into the prompt."""
+        self.query_one(PromptInput).focus(scroll_visible)
+        return self
+
+    def refresh_checkpoint(self) -> None:
+        """Name the checkpoint that answers now in the pane's title."""
+        checkpoints = self._run_directory.checkpoints()
+        empty = self.query_one("#chat-empty", Static)
+        if not checkpoints:
+            title = "chat · no checkpoint yet"
+            empty.update(self._when_the_first_comes())
+        else:
+            described = Described.read(self._run_directory, checkpoints[-1])
+            details = ["best"] if described.is_best else []
+            details += [] if described.val_loss is None else [f"val {described.val_loss:.4f}"]
+            title = f"chat · checkpoint step {described.checkpoint.step:,}" + (
+                f" ({', '.join(details)})" if details else ""
+            )
+            empty.update("Type the beginning of a text, and the model continues it.")
+        if title != self._title:
+            self._title = title
+            self.border_title = f" {title} "
+
+    def _when_the_first_comes(self) -> str:
+        step = first_checkpoint_step(self._run_directory)
+        when = "" if step is None else f": the first comes by step {step:,}"
+        return f"No checkpoint to talk to yet{when}."
+
+    # ── asking ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @on(Input.Submitted, "#prompt")
+    def ask(self, event: Input.Submitted) -> None:
+        """Start the answer to the prompt that was typed."""
+        event.stop()
+        if self._answer is not None and self._answer.going_on:
+            self._say("The model is still answering; Esc stops it.")
+            return
+        settings = self.query_one(SamplingRow).settings()
+        if isinstance(settings, str):
+            self._say(settings)
+            return
+        if not self._run_directory.checkpoints():
+            self._say(self._when_the_first_comes() + " Your prompt stays here.")
+            return
+        prompt = from_line(event.value)
+        field = self.query_one(PromptInput)
+        if prompt:
+            field.remember(event.value)
+        field.value = ""
+        self._say("")
+        self._show_answer(Answer(self._run_directory, prompt or "\n", settings, self._models, self._transcript))
+
+    def _show_answer(self, answer: Answer) -> None:
+        transcript = self.query_one("#transcript", VerticalScroll)
+        self.query_one("#chat-empty").display = False
+        old = list(transcript.query(".answer"))
+        for exchange in old[: max(0, len(old) - MOST_ANSWERS + 1)]:
+            exchange.remove()
+        self._shown = Static(exchange_text(answer), classes="answer", markup=False)
+        self._drawn = ("", "")
+        self._answer = answer
+        transcript.mount(self._shown)
+        self.call_after_refresh(transcript.scroll_end, animate=False)
+        answer.start()
+        self._next_drawing = 0.0
+        if self._drawing is not None:
+            self._drawing.resume()
+
+    def _draw_answer(self) -> None:
+        answer, shown = self._answer, self._shown
+        if answer is None or shown is None:
+            return
+        over = not answer.going_on
+        text = answer.text
+        # Wrapping a long answer again costs more: then less often.
+        if (over or monotonic() >= self._next_drawing) and self._drawn != (text, answer.state):
+            self._next_drawing = monotonic() + len(text) / 40_000
+            self._drawn = (text, answer.state)
+            transcript = self.query_one("#transcript", VerticalScroll)
+            follows = transcript.max_scroll_y - transcript.scroll_y <= 1
+            shown.update(exchange_text(answer))
+            if follows:
+                self.call_after_refresh(transcript.scroll_end, animate=False)
+        if over:
+            self._answer = None
+            if self._drawing is not None:
+                self._drawing.pause()
+            if answer.state == "failed":
+                field = self.query_one(PromptInput)
+                if not field.value:
+                    field.value = to_line(answer.prompt) if answer.prompt != "\n" else ""
+                    field.cursor_position = len(field.value)
+
+    def _say(self, text: str) -> None:
+        problem = self.query_one("#chat-problem", Static)
+        problem.update(inert(text))
+        problem.display = bool(text)
+
+    # ── keys ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @on(Input.Submitted, "SamplingInput")
+    def setting_done(self, event: Input.Submitted) -> None:
+        """Go back to the prompt when a setting has been typed."""
+        event.stop()
+        self.focus()
+
+    @on(Input.Changed)
+    def typing(self, event: Input.Changed) -> None:
+        """Take the last message away once the user goes on, and say what is wrong with a setting."""
+        event.stop()
+        settings = self.query_one(SamplingRow).settings()
+        self._say(settings if isinstance(settings, str) else "")
+
+    def action_leave(self) -> None:
+        """Stop an answer that is being written; without one, leave the chat."""
+        if self._answer is not None and self._answer.going_on:
+            self._answer.cancel()
+        else:
+            self.screen.set_focus(None)
+
+    def action_scroll_transcript(self, pages: int) -> None:
+        transcript = self.query_one("#transcript", VerticalScroll)
+        transcript.scroll_relative(y=pages * max(1, transcript.size.height - 1), animate=False)
+
+
+def exchange_text(answer: Answer) -> Content:
+    """A prompt and what came of it: first who answers, then the text, and last how it ended if not by its length."""
+    who = ""
+    if (described := answer.described) is not None:
+        who = f"step {described.checkpoint.step:,}"
+        who += "" if described.val_loss is None else f" · val {described.val_loss:.4f}"
+    elif answer.state == "loading":
+        who = "opening the checkpoint …"
+    parts = [
+        Content.styled(f"› {inert_line(answer.prompt)}", "bold $primary"),
+        Content.styled(f"  {who}", "$foreground 60%"),
+    ]
+    text = inert(answer.text)
+    if text:
+        # A line break between prompt and continuation is part of the text; the heading ends its line anyway.
+        parts += [Content("\n"), Content(text.removeprefix("\n"))]
+    match answer.state:
+        case "failed":
+            parts.append(Content.styled(f"\n✗ {inert(answer.error)}", "$text-error"))
+        case "stopped":
+            parts.append(Content.styled("\n(stopped)" if text else "  (stopped)", "$foreground 60%"))
+    return Content.assemble(*parts)
+
+
+def to_line(text: str) -> str:
+    """Text as it is typed into the one line of the prompt: a line break as `\\n`."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").replace("\\", "\\\\").replace("\n", "\\n")
+
+
+def from_line(line: str) -> str:
+    """The inverse of `to_line`."""
+    return re.sub(r"\\(n|\\)", lambda match: "\n" if match[1] == "n" else "\\", line)

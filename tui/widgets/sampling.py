@@ -1,0 +1,95 @@
+"""The row under the prompt: how the model chooses its tokens."""
+
+from dataclasses import dataclass, fields
+
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Horizontal
+from textual.widgets import Input, Label
+
+from minigpt.inert import inert_line
+from tui.answering import Settings
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One number: its label and full name, its range, and by how much the arrow keys change it."""
+
+    label: str
+    name: str
+    least: float
+    most: float
+    step: float
+    width: int
+    whole: bool = True
+
+    def read(self, text: str) -> float | None:
+        """The number that was typed, or None if it is none or out of range."""
+        try:
+            value: float = int(text) if self.whole else float(text)
+        except ValueError:
+            return None
+        return value if self.least <= value <= self.most else None
+
+    def write(self, value: float) -> str:
+        return str(int(value)) if self.whole else f"{value:g}"
+
+    def problem(self, text: str) -> str:
+        kind = "a whole number" if self.whole else "a number"
+        return f"{self.name} {inert_line(text, 20) or 'is empty'}: must be {kind} from {self.least:g} to {self.most:g}"
+
+
+SETTINGS = {
+    "temperature": Setting("temp", "temperature", 0, 10, 0.1, 5, whole=False),
+    "top_k": Setting("top-k", "top-k", 0, 9_999, 5, 4),
+    "max_new_tokens": Setting("length", "length", 1, 9_999, 50, 5),
+    "seed": Setting("seed", "seed", 0, 999_999_999, 1, 6),
+}
+
+
+class SamplingInput(Input):
+    """One of the numbers; up and down change it."""
+
+    BINDING_GROUP_TITLE = "Setting"
+    BINDINGS = [
+        Binding("up", "change(1)", "more", show=False),
+        Binding("down", "change(-1)", "less", show=False),
+        Binding("enter", "submit", "back to the prompt", show=False),
+    ]
+
+    def __init__(self, name: str, value: float) -> None:
+        self.setting = SETTINGS[name]
+        text = self.setting.write(value)
+        super().__init__(text, compact=True, name=name, max_length=9, select_on_focus=True)
+        self.cursor_blink = False
+        self.styles.width = self.setting.width
+
+    def action_change(self, direction: int) -> None:
+        setting = self.setting
+        value = setting.read(self.value)
+        if value is not None:
+            # 0.1 + 0.2 is not to be seen.
+            changed = round(value + direction * setting.step, 6)
+            self.value = setting.write(min(setting.most, max(setting.least, changed)))
+
+
+class SamplingRow(Horizontal):
+    """Temperature, top-k, length and seed, to be reached with Tab."""
+
+    def compose(self) -> ComposeResult:
+        defaults = Settings()
+        for name, setting in SETTINGS.items():
+            yield Label(setting.label)
+            yield SamplingInput(name, getattr(defaults, name))
+
+    def settings(self) -> Settings | str:
+        """What is set, or the one message about what is wrong with it."""
+        values = {}
+        for field in self.query(SamplingInput):
+            value = field.setting.read(field.value)
+            field.set_class(value is None, "-invalid")
+            values[field.name or ""] = value
+        for field in self.query(SamplingInput):
+            if values[field.name or ""] is None:
+                return field.setting.problem(field.value)
+        return Settings(**{field.name: values[field.name] for field in fields(Settings)})  # type: ignore[arg-type]
