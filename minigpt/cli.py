@@ -147,13 +147,15 @@ def _generate(arguments: list[str]) -> int:
     from minigpt.config import DeviceConfig
     from minigpt.device import choose_device
     from minigpt.generate import Sampling, generate
+    from minigpt.prompt import typed_prompt
 
     device = choose_device(DeviceConfig.model_validate({"type": options.device}))
     model, tokenizer = load_for_generation(run, checkpoint, device.type)
     sampling = Sampling(options.max_new_tokens, options.temperature, options.top_k, options.seed)
-    pieces = generate(model, tokenizer, options.prompt, sampling)
+    prompt = typed_prompt(options.prompt)
+    pieces = generate(model, tokenizer, prompt, sampling)
     first = next(pieces, "")  # an unusable prompt is refused before anything is printed
-    for text in _printable(chain([options.prompt, first], pieces)):
+    for text in _printable(chain([prompt, first], pieces)):
         sys.stdout.write(text)
         sys.stdout.flush()
     print()

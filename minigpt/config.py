@@ -7,7 +7,7 @@ earlier version wrote into a run's config.toml keeps its name and meaning.
 import math
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 
@@ -136,8 +136,8 @@ class SampleConfig(Section):
 
     interval: PositiveInt = 250
     """Steps between two samples; one at the end besides."""
-    prompt: str = "\n"
-    """What the sample continues."""
+    prompt: str = Field(default="\n", min_length=1)
+    """What the sample continues; a newline for text of its own choice."""
     max_new_tokens: int = Field(default=300, gt=0, le=100_000)
     """Length of a sample in tokens."""
     temperature: float = Field(default=0.8, ge=0, le=10)
@@ -146,13 +146,6 @@ class SampleConfig(Section):
     """Choose among this many likeliest tokens; 0 for all."""
     seed: int = Field(default=1, ge=0, lt=2**63)
     """Seed of the sampling."""
-
-    @field_validator("prompt")
-    @classmethod
-    def _utf8(cls, prompt: str) -> str:
-        if not prompt:
-            raise ValueError("must not be empty; a newline will do for text of its own choice")
-        return prompt
 
 
 class DeviceConfig(Section):

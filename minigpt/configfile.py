@@ -15,6 +15,7 @@ from minigpt.errors import UserError
 from minigpt.inert import inert_line
 from minigpt.paths import expand_home
 from minigpt.presets import find_target
+from minigpt.prompt import typed_prompt
 
 _LARGEST_FILE = 1 << 20
 _LARGEST_NUMBER = 2**256
@@ -161,7 +162,7 @@ def _typed(section: str, name: str, text: str) -> Any:
     # string for validation to refuse by name.
     field = dict(keys()).get(f"{section}.{name}")
     if field is None or field.annotation is str:
-        return text.encode().decode("unicode_escape") if name == "prompt" and text in {"\\n", "\\n\\n"} else text
+        return typed_prompt(text) if name == "prompt" else text
     if text.lower() in {"true", "false"}:
         return text.lower() == "true"
     try:

@@ -52,19 +52,14 @@ def choose_device(config: DeviceConfig) -> Device:
     return Device(kind, properties.name, precision, f"GPU-{properties.uuid}")
 
 
+# Before anybody set it: the setting is the process's, and an earlier run in the same window may have changed it.
+_DEFAULT_THREADS = torch.get_num_threads()
+
+
 def configure_threads(config: DeviceConfig) -> int:
     """Set torch's CPU threads, once, before the training starts, and return their number.
 
     Called by nobody else: a change of threads during a run changes the order of sums, and with it the run.
     """
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    torch.set_num_threads(config.threads or _DEFAULT_THREADS)
     return torch.get_num_threads()
-
-
-def synchronize(device: Device) -> None:
-    """Wait for the device, so that a clock read next is right."""
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    elif device.type == "mps":
-        torch.mps.synchronize()

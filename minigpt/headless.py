@@ -10,6 +10,7 @@ import select
 import shutil
 import signal
 import sys
+import time
 from types import FrameType
 from typing import Protocol
 
@@ -20,17 +21,28 @@ from minigpt.metrics import Metrics
 from minigpt.rundir import RunDirectory
 from minigpt.session import TrainingSession
 
+AGAIN_AFTER = 0.5  # seconds; timeout(1) and some schedulers send one request to stop as two signals
+
 _REFRESH = 0.25  # seconds
 
 
 class Display(Protocol):
     """Shows a training as it goes on."""
 
-    def phase(self, words: str) -> None: ...
-    def row(self, row: Row) -> None: ...
-    def event(self, event: Row) -> None: ...
-    def refresh(self) -> None: ...
-    def close(self) -> None: ...
+    def phase(self, words: str) -> None:
+        """What is being done before the training begins."""
+
+    def row(self, row: Row) -> None:
+        """A row of metrics.jsonl."""
+
+    def event(self, event: Row) -> None:
+        """A row of events.jsonl."""
+
+    def refresh(self) -> None:
+        """Called some times a second."""
+
+    def close(self) -> None:
+        """Nothing more will come."""
 
 
 class PlainDisplay:
@@ -130,14 +142,19 @@ def run_headless(session: TrainingSession) -> int:
         ProgressDisplay() if sys.stdout.isatty() and os.environ.get("TERM") != "dumb" else PlainDisplay()
     )
     received: list[int] = []
+    first_at = 0.0
 
     def on_signal(number: int, _frame: FrameType | None) -> None:
+        nonlocal first_at
         if received and number != signal.SIGHUP:
+            if time.monotonic() - first_at < AGAIN_AFTER:
+                return
             if isinstance(display, ProgressDisplay):
                 _show_cursor()
             os._exit(128 + number)
         if number != signal.SIGHUP:
             received.append(number)
+            first_at = time.monotonic()
             session.request_stop()
 
     previous = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}

@@ -58,6 +58,7 @@ class JournalWriter:
         os.fsync(self._descriptor)
 
     def close(self) -> None:
+        """Give the file back; what was appended is in the hands of the system already."""
         os.close(self._descriptor)
 
 

@@ -13,10 +13,12 @@ def _packaged(name: str) -> Path:
 
 
 def presets_dir() -> Path:
+    """The directory of the presets, one TOML file each."""
     return _packaged("configs")
 
 
 def bundled_data_dir() -> Path:
+    """The directory of the bundled corpus and of the list of known ones."""
     return _packaged("data")
 
 

@@ -47,6 +47,7 @@ class TrainingSession(threading.Thread):
 
     @property
     def stop_requested(self) -> bool:
+        """Whether somebody has asked for the end."""
         return self._stop_requested.is_set()
 
     def run(self) -> None:
@@ -57,18 +58,23 @@ class TrainingSession(threading.Thread):
         except UserError as error:
             self.error = error
         except BaseException as error:  # noqa: BLE001 - whatever it was, it belongs on the screen, not on stderr
-            self.error = error
             self._log(traceback.format_exc())
+            # Its frames would keep the model, and the memory of the device, for as long as the screen shows it.
+            self.error = error.with_traceback(None)
         finally:
             self.phase = "ended"
 
     def _train(self) -> str:
         self.phase = "loading torch"
-        from minigpt.device import choose_device
+        from minigpt.device import choose_device, configure_threads
         from minigpt.trainer import Trainer
 
         config = self._config or self._resumable_config()
         device = choose_device(config.device)
+        if self._resume is None:
+            # Written down as they came out: a resumption in another environment must not choose otherwise.
+            settings = {"type": device.type, "precision": device.precision, "threads": configure_threads(config.device)}
+            config = config.model_copy(update={"device": config.device.model_copy(update=settings)})
         self.phase = "reading the corpus"
         data = self._prepare(config)
         if self._stop_requested.is_set():

@@ -61,7 +61,10 @@ class Telemetry:
 
     def __init__(self, *, pid: int | None = None, wants_gpu: bool = False, gpu_uuid: str | None = None) -> None:
         self._process = _open_process(pid)
-        self._nvml, self._device = _open_device(gpu_uuid) if wants_gpu or gpu_uuid else (None, None)
+        self._nvml: Any = None
+        self._device: Any = None
+        if wants_gpu or gpu_uuid:
+            self._nvml, self._device = _open_device(gpu_uuid)
         self._cores = psutil.cpu_count() or 1
         # psutil tells the load since the call before: the first one has nothing to compare with.
         psutil.cpu_percent()
@@ -134,10 +137,7 @@ def _open_device(uuid: str | None) -> tuple[Any, Any]:
         named = {_plain_uuid(pynvml.nvmlDeviceGetUUID(handle)): handle for handle in handles}
         if uuid is not None and uuid.startswith("MIG-"):
             return pynvml, pynvml.nvmlDeviceGetHandleByUUID(uuid)
-        if uuid is not None:
-            handle = named.get(_plain_uuid(uuid))
-        else:
-            handle = _first_visible(handles, named)
+        handle = _first_visible(handles, named) if uuid is None else named.get(_plain_uuid(uuid))
     except pynvml.NVMLError:
         return None, None
     return (pynvml, handle) if handle is not None else (None, None)

@@ -16,8 +16,13 @@ from minigpt.inert import inert_line, name_character
 class StreamDecoder(Protocol):
     """Turns ids into text one by one; text that is not complete yet is held back."""
 
-    def feed(self, token: int) -> str: ...
-    def finish(self) -> str: ...
+    def feed(self, token: int) -> str:
+        """Take one more id and return the text that it completes, which may be none."""
+        ...
+
+    def finish(self) -> str:
+        """What was still held back at the end."""
+        ...
 
 
 class Tokenizer(Protocol):
@@ -29,9 +34,17 @@ class Tokenizer(Protocol):
         """Ids of a text. Raises UserError that names what is outside the vocabulary."""
         ...
 
-    def decode(self, ids: list[int]) -> str: ...
-    def stream_decoder(self) -> StreamDecoder: ...
-    def to_json(self) -> dict[str, Any]: ...
+    def decode(self, ids: list[int]) -> str:
+        """The text that the ids stand for."""
+        ...
+
+    def stream_decoder(self) -> StreamDecoder:
+        """A decoder for ids that come one by one."""
+        ...
+
+    def to_json(self) -> dict[str, Any]:
+        """All that `load_tokenizer` needs."""
+        ...
 
 
 class CharTokenizer:

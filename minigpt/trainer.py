@@ -23,6 +23,7 @@ from minigpt.errors import UserError
 from minigpt.evaluate import evaluate_loss
 from minigpt.files import write_atomically
 from minigpt.generate import Sampling, generate
+from minigpt.inert import inert_line
 from minigpt.journal import JournalWriter, Row, read_journal
 from minigpt.model import GPT
 from minigpt.optimizer import build_optimizer, learning_rate_at
@@ -80,18 +81,28 @@ class Trainer:
         self._rows_written = 0
         self._next_poll = 0.0
         self._process = psutil.Process()
+        self._paused_at: float | None = None
+        self._stop_command: Command | None = None
+        self._notices: list[str] = []
         run.clear_unfinished_checkpoints()
-        if run.checkpoints():
-            self._restore(run.checkpoint("last"))
+        self._restore_newest()
 
     # ── the loop ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def train(self, stop: threading.Event) -> str:
         """Train to the end, or until `stop` is set or a viewer says so. Returns "finished" or "stopped"."""
-        self.metrics = JournalWriter(self.run.metrics_file)
-        self.events = JournalWriter(self.run.events_file)
-        self.samples = JournalWriter(self.run.samples_file)
+        with contextlib.ExitStack() as journals:
+            self.metrics = journals.enter_context(contextlib.closing(JournalWriter(self.run.metrics_file)))
+            self.events = journals.enter_context(contextlib.closing(JournalWriter(self.run.events_file)))
+            self.samples = journals.enter_context(contextlib.closing(JournalWriter(self.run.samples_file)))
+            return self._train(stop)
+
+    def _train(self, stop: threading.Event) -> str:
+        if self.attempt > 1:
+            take_commands(self.run.commands_dir)  # they were meant for the attempt that is gone
         self._event("started", **self._description())
+        for notice in self._notices:
+            self._event("notice", message=notice)
         if self.config.device.compile:
             self._compile()
         self.model.train()
@@ -104,7 +115,7 @@ class Trainer:
             while self.counters.step < self.config.train.max_steps:
                 if not self._obey_commands(stop):
                     self._save()
-                    self._event("stopped")
+                    self._event("stopped", **_answer(self._stop_command))
                     return "stopped"
                 self._step()
                 self._after_step()
@@ -114,9 +125,6 @@ class Trainer:
             with contextlib.suppress(OSError):  # a full disk must not hide what happened before it was full
                 self._event("failed", message=str(error) or type(error).__name__)
             raise
-        finally:
-            for journal in (self.metrics, self.events, self.samples):
-                journal.close()
 
     def _step(self) -> None:
         train = self.config.train
@@ -150,30 +158,28 @@ class Trainer:
 
     def _obey_commands(self, stop: threading.Event) -> bool:
         # Whether to go on. While paused it waits here, looking for commands and for the stop event.
-        paused = False
-        pause_began = 0.0
         while True:
             now = time.perf_counter()
             if now >= self._next_poll:
                 self._next_poll = now + _POLL_INTERVAL
                 for command in take_commands(self.run.commands_dir):
                     if command.name == "stop":
-                        self._event("notice", message="stopping", command=command.id)
+                        self._stop_command = command
                         stop.set()
-                    elif command.name == "pause" and not paused:
-                        paused, pause_began = True, now
+                    elif command.name == "pause" and self._paused_at is None:
+                        self._paused_at, self._idle_before_pause = now, self._idle
                         self._event("paused", command=command.id)
-                    elif command.name == "resume" and paused:
-                        paused = False
+                    elif command.name == "resume" and self._paused_at is not None:
                         # A pause counts neither as training time nor into the throughput.
-                        self._idle += now - pause_began
-                        self._started += now - pause_began
+                        self._idle = self._idle_before_pause + now - self._paused_at
+                        self._started += now - self._paused_at
+                        self._paused_at = None
                         self._event("continued", command=command.id)
                     else:
                         self._obey(command)
             if stop.is_set():
                 return False
-            if not paused:
+            if self._paused_at is None:
                 return True
             stop.wait(_POLL_INTERVAL)
 
@@ -307,7 +313,7 @@ class Trainer:
         }
 
     def _elapsed(self, now: float) -> float:
-        return self._elapsed_before + now - self._started
+        return self._elapsed_before + (now if self._paused_at is None else self._paused_at) - self._started
 
     # ── checkpoint and back ───────────────────────────────────────────────────────────────────────────────────
 
@@ -338,11 +344,27 @@ class Trainer:
             "corpus_sha256": self.data.corpus_sha256,
         }
 
-    def _restore(self, checkpoint: Checkpoint) -> None:
-        weights, tensors, info = read_training_state(checkpoint)
+    def _restore_newest(self) -> None:
+        """Go back to the newest checkpoint that can be read; one that is damaged is put aside, and that is said."""
+        found = self.run.checkpoints()
+        for checkpoint in reversed(found):
+            try:
+                weights, tensors, info = read_training_state(checkpoint)
+            except UserError as error:
+                if checkpoint == found[0]:
+                    raise  # nothing older to fall back on, and no run is ever started over
+                self._notices.append(f"{error}; it was put aside and the one before it taken")
+                checkpoint.path.rename(checkpoint.path.with_name(f"damaged-{checkpoint.path.name}"))
+                continue
+            self._restore(checkpoint, weights, tensors, info)
+            return
+
+    def _restore(
+        self, checkpoint: Checkpoint, weights: dict[str, Tensor], tensors: dict[str, Tensor], info: dict[str, Any]
+    ) -> None:
         if info.get("corpus_sha256") != self.data.corpus_sha256:
             raise UserError(
-                f"{self.data.corpus}: is not the text any more that this run was trained on. "
+                f"{inert_line(self.data.corpus)}: is not the text any more that this run was trained on. "
                 "Put the old text back, or start a new run."
             )
         try:
@@ -370,7 +392,7 @@ class Trainer:
                 steps_since_row=int(info["steps_since_row"]),
             )
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise UserError(f"{checkpoint.path}: is damaged: {error!r}") from None
+            raise UserError(f"{inert_line(str(checkpoint.path))}: is damaged: {inert_line(repr(error))}") from None
         self.resumed_from = checkpoint.step
         # The process may have been killed between the checkpoint and the file that calls it the best.
         if self.counters.best_step == checkpoint.step:

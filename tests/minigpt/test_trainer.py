@@ -320,3 +320,79 @@ def test_diverged_weights_are_neither_saved_nor_sampled_from(
     with pytest.raises(UserError, match="no longer a finite number at step 6"):
         train(config)
     assert RunDirectory(tmp_path / "run").checkpoint("last").step < 6
+
+
+def test_commands_for_the_attempt_that_was_killed_are_not_obeyed_by_the_next(tmp_path: Path, corpus: Path) -> None:
+    """Guards an overnight resumption against a stale `stop`, or a `pause` that nobody would end."""
+    whole = train(tiny_config(corpus, tmp_path / "run", train={"keep_checkpoints": 100}))
+    for checkpoint in whole.checkpoints():
+        if checkpoint.step > 20:
+            shutil.rmtree(checkpoint.path)
+    send_command(whole.commands_dir, "pause")
+    send_command(whole.commands_dir, "stop")
+    resume(whole)
+    assert whole.state() is RunState.FINISHED
+
+
+def test_a_damaged_newest_checkpoint_is_put_aside_for_the_one_before(tmp_path: Path, corpus: Path) -> None:
+    """Guards against a run that one bad sector makes unresumable; the steps are done again, the same."""
+    whole = train(tiny_config(corpus, tmp_path / "whole", train={"keep_checkpoints": 100}))
+    cut = RunDirectory(tmp_path / "cut")
+    shutil.copytree(whole.path, cut.path)
+    for checkpoint in cut.checkpoints():
+        if checkpoint.step > 30:
+            shutil.rmtree(checkpoint.path)
+    weights = cut.checkpoint("last").path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    resume(cut)
+    assert_same_run(whole, cut)
+    assert events(cut, "started")[-1]["resumed_from"] == 20
+    assert "is damaged" in events(cut, "notice")[0]["message"]
+
+
+def test_when_every_checkpoint_is_damaged_the_run_is_refused_not_started_over(tmp_path: Path, corpus: Path) -> None:
+    run = train(tiny_config(corpus, tmp_path / "run", train={"max_steps": 8}))
+    shutil.rmtree(run.checkpoint("last").path)
+    for checkpoint in run.checkpoints():
+        (checkpoint.path / "checkpoint.json").write_text("{}")
+    rows = run.metrics_file.read_bytes()
+    with pytest.raises(UserError, match="is damaged"):
+        resume(run)
+    assert run.metrics_file.read_bytes() == rows
+
+
+def test_the_threads_of_one_run_do_not_leak_into_the_next(tmp_path: Path, corpus: Path) -> None:
+    """torch's number of threads is the process's: a run that asked for one must not leave the next one with one."""
+    default = train(tiny_config(corpus, tmp_path / "a", device={"threads": 0}, train={"max_steps": 1}))
+    train(tiny_config(corpus, tmp_path / "b", device={"threads": 1}, train={"max_steps": 1}))
+    again = train(tiny_config(corpus, tmp_path / "c", device={"threads": 0}, train={"max_steps": 1}))
+    assert events(again, "started")[0]["threads"] == events(default, "started")[0]["threads"]
+
+
+def test_what_auto_came_to_is_written_down(tmp_path: Path, corpus: Path) -> None:
+    """A resumption in another environment must not choose another device, precision or number of threads."""
+    config = tiny_config(corpus, tmp_path / "a", device={"type": "auto", "threads": 0}, train={"max_steps": 1})
+    device = train(config).config().device
+    assert device.type != "auto" and device.precision != "auto" and device.threads > 0
+
+
+def test_saving_while_paused_leaves_time_and_throughput_right(tmp_path: Path, corpus: Path) -> None:
+    """Guards against counting the save twice, which once gave a throughput of 160 billion tokens a second."""
+    session, run = started(tiny_config(corpus, tmp_path / "run", train={"max_steps": 1000, "eval_interval": 1000}))
+    wait_for(lambda: len(read_journal(run.metrics_file)) > 10)
+    send_command(run.commands_dir, "pause")
+    wait_for(lambda: events(run, "paused"))
+    at = events(run, "paused")[0]["step"]
+    time.sleep(1.0)
+    for _ in range(3):
+        identity = send_command(run.commands_dir, "sample")
+        wait_for(lambda asked=identity: any(row.get("command") == asked for row in events(run, "sampled")))
+    send_command(run.commands_dir, "save")
+    wait_for(lambda: any(row["step"] == at for row in events(run, "saved")))
+    before = [row for row in read_journal(run.metrics_file) if row["step"] <= at][-1]
+    assert run.checkpoint(str(at)).info()["elapsed"] < before["elapsed"] + 0.9
+    send_command(run.commands_dir, "resume")
+    finish_thread(session)
+    rates = [row["tokens_per_second"] for row in read_journal(run.metrics_file) if row["step"] > 0]
+    after = next(row for row in read_journal(run.metrics_file) if row["step"] > at)
+    assert after["tokens_per_second"] < 20 * sorted(rates)[len(rates) // 2]
