@@ -71,9 +71,8 @@ def _options() -> type[Any]:
     sections: dict[str, list[Any]] = {}
     for key, field in keys():
         section, name = key.split(".")
-        argument = tyro.conf.arg(
-            metavar=_metavar(key), help=field.description, help_behavior_hint=f"(default: {_shown(field.default)})"
-        )
+        notes = "; ".join([f"default: {_shown(field.default)}", *_range(field)])
+        argument = tyro.conf.arg(metavar=_metavar(key), help=field.description, help_behavior_hint=f"({notes})")
         sections.setdefault(section, []).append((name, Annotated[str, argument], dataclasses.field(default=_NOT_GIVEN)))
     return dataclasses.make_dataclass(
         "Options",
@@ -92,6 +91,17 @@ def _metavar(key: str) -> str:
     if str(get_origin(kind)) == "typing.Literal":
         return "|".join(map(str, get_args(kind)))
     return {bool: "true|false", int: "INT", float: "FLOAT"}.get(kind, "TEXT")
+
+
+def _range(field: Any) -> list[str]:
+    words = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
+    limits = [
+        f"{text} {getattr(limit, name):g}"
+        for limit in field.metadata
+        for name, text in words.items()
+        if isinstance(getattr(limit, name, None), int | float) and getattr(limit, name) < 2**30
+    ]
+    return [", ".join(limits)] if limits else []
 
 
 def _shown(value: Any) -> str:

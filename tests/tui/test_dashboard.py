@@ -1,0 +1,494 @@
+"""The dashboard over a recorded run: live, in every size, ended in every way, steered and leafed through."""
+
+import asyncio
+import contextlib
+import json
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+from textual.widgets import Footer, Static
+
+from minigpt.errors import UserError
+from minigpt.journal import JournalWriter
+from minigpt.telemetry import GpuReading, HostReading, ProcessReading, Reading, Telemetry
+from tests.recorded import MAX_STEPS, recorded_run
+from tui.app import MiniGPTApp
+from tui.screens.dashboard import DashboardScreen
+from tui.screens.dialogs import ConfirmScreen
+from tui.widgets.chart import Chart
+from tui.widgets.chat import ChatPane
+from tui.widgets.memory import MemoryPane
+from tui.widgets.progress import StatusLine, duration, short_count
+from tui.widgets.sample import SamplePane
+
+GIB = 1 << 30
+HOST = HostReading(used=int(5.2 * GIB), total=16 * GIB, cpu_percent=93.0, cores=2)
+GPU = GpuReading("RTX 4060", used=int(4.1 * GIB), total=8 * GIB, utilization=87, temperature=62, watts=91.4)
+
+
+@pytest.fixture(autouse=True)
+def steady_machine(monkeypatch):
+    """The same readings every time: the pictures must not depend on the machine."""
+    reading = Reading(HOST, ProcessReading(412 << 20, 187.0), None)
+    monkeypatch.setattr(Telemetry, "read", lambda _: reading)
+
+
+@contextlib.asynccontextmanager
+async def dashboard(run=None, *, session=None, size=(120, 36)):
+    app = MiniGPTApp()
+    async with app.run_test(size=size) as pilot:
+        screen = DashboardScreen(run, session)
+        await app.push_screen(screen)
+        await pilot.pause()
+        yield pilot, screen
+
+
+async def until(pilot, condition, seconds=8.0):
+    """Wait for something that comes with the next look at the files."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        await pilot.pause(0.05)
+
+
+def words_of(screen, selector):
+    return str(screen.query_one(selector, Static).content)
+
+
+def chart_text(screen, name="loss"):
+    chart = screen.query_one(f"#{name}", Chart)
+    return "\n".join("".join(map(chr, row)) for row in chart._grid.codes.tolist())
+
+
+def screen_text(app):
+    return "\n".join("".join(segment.text for segment in strip) for strip in app.screen._compositor.render_strips())
+
+
+def toasts(app):
+    return [notification.message for notification in app._notifications]
+
+
+def commands_of(run):
+    return [json.loads(path.read_text())["command"] for path in sorted(run.commands_dir.glob("*.json"))]
+
+
+def answer_all(run, *events):
+    """Do what the trainer does: take the commands and answer each by the next of these events."""
+    journal = JournalWriter(run.events_file)
+    paths = sorted(run.commands_dir.glob("*.json"))
+    for path, event in zip(paths, events, strict=True):
+        path.unlink()
+        journal.append({"event": event, "time": 0.0, "step": 1000, "attempt": 1, "command": path.stem})
+    journal.close()
+
+
+# ── what it looks like ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("size", "keys"), [((80, 24), []), ((80, 24), ["2"]), ((120, 36), []), ((200, 60), [])], ids=str
+)
+def test_picture_while_training(snap_compare, tmp_path, size, keys):
+    run = recorded_run(tmp_path, ended="", steps=1800)
+    with run.locked():
+        assert snap_compare(_app_with(run), terminal_size=size, press=keys)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 36)], ids=str)
+def test_picture_of_a_crashed_run(snap_compare, tmp_path, size):
+    assert snap_compare(_app_with(recorded_run(tmp_path, ended="failed", steps=1800)), terminal_size=size)
+
+
+def _app_with(run):
+    class Opened(MiniGPTApp):
+        def on_mount(self) -> None:
+            self.open_run(run)
+
+    return Opened()
+
+
+SIZES = [(40, 12), (60, 16), (80, 24), (100, 50), (110, 30), (130, 24), (169, 40), (170, 50), (200, 60), (300, 90)]
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+async def test_every_pane_can_be_reached_at_every_size(tmp_path, size):
+    """A pane squeezed to nothing, or reaching out of the screen, is a pane that does not exist."""
+    async with dashboard(recorded_run(tmp_path), size=size) as (pilot, screen):
+        seen = set()
+        for key in "123":
+            await pilot.press(key)
+            screen.set_focus(None)
+            await pilot.pause()
+            for widget in screen.query("Chart, MemoryPane, SamplePane, ChatPane"):
+                if widget.size and widget.is_on_screen:
+                    seen.add(type(widget).__name__)
+                    assert widget.region.right <= size[0]
+                    assert widget.region.bottom <= size[1] - 1
+                    assert widget.size.width >= 30
+                    assert widget.size.height >= 2
+            assert screen.query_one("#progress").is_on_screen
+            assert screen.query_one(Footer).is_on_screen
+        tiny = size[0] < 110 and size[1] < 18
+        assert seen >= ({"Chart", "SamplePane"} if tiny else {"Chart", "SamplePane", "MemoryPane"})
+        await pilot.press("3")
+        assert screen.query_one(ChatPane).region.height >= 3
+
+
+@pytest.mark.parametrize(("size", "tabs"), [((80, 24), True), ((120, 36), False)])
+async def test_panes_become_tabs_where_there_is_no_room(tmp_path, size, tabs):
+    async with dashboard(recorded_run(tmp_path), size=size) as (pilot, screen):
+        assert screen.query_one("#tabs").display is tabs
+        assert screen.query_one("#charts").is_on_screen
+        assert screen.query_one(SamplePane).is_on_screen is not tabs
+        await pilot.press("2")
+        assert screen.query_one(SamplePane).is_on_screen
+        assert screen.query_one("#charts").is_on_screen is not tabs
+
+
+async def test_a_click_on_a_tab_shows_its_pane(tmp_path):
+    async with dashboard(recorded_run(tmp_path), size=(80, 24)) as (pilot, screen):
+        await pilot.click("#tabs", offset=(16, 0))
+        assert screen.query_one(SamplePane).is_on_screen
+
+
+async def test_charts_are_drawn_anew_when_the_window_grows(tmp_path):
+    """A chart drawn for the old size would leave half of its pane blank."""
+    async with dashboard(recorded_run(tmp_path), size=(80, 24)) as (pilot, screen):
+        for size in ((200, 60), (110, 30), (80, 24), (120, 36)):
+            await pilot.resize_terminal(*size)
+            await pilot.pause()
+            for chart in screen.query(Chart):
+                assert chart._grid.codes.shape == (chart.size.height, chart.size.width)
+
+
+async def test_header_and_progress_say_what_the_run_does(tmp_path):
+    run = recorded_run(tmp_path, ended="", steps=1000)
+    with run.locked():
+        async with dashboard(run) as (_, screen):
+            for words in ("brave-otter", "training", "cpu x86_64", "float32", "824k parameters"):
+                assert words in words_of(screen, "#header")
+            for words in ("step 1,000/2,000", "50%", "20.5k tok/s", "ETA 1:40", "epoch"):
+                assert words in words_of(screen, "#progress")
+
+
+async def test_a_gpu_has_a_gauge_and_no_gpu_has_none(tmp_path, monkeypatch):
+    async with dashboard(recorded_run(tmp_path)) as (pilot, screen):
+        pane = screen.query_one(MemoryPane)
+        assert "GPU" not in str(pane.content)
+        assert "host" in str(pane.content)
+        height = pane.size.height
+        monkeypatch.setattr(Telemetry, "read", lambda _: Reading(HOST, None, GPU))
+        screen._show_memory()
+        await pilot.pause()
+        for words in ("4.1/8.0 GiB", "51%", "87% busy", "62 °C", "91 W", "used up to 412 MiB"):
+            assert words in str(pane.content)
+        assert pane.size.height == height + 2
+
+
+# ── following ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_the_first_loss_is_on_the_chart_within_two_seconds(tmp_path):
+    run = recorded_run(tmp_path, ended="", steps=0)
+    with run.locked():
+        async with dashboard(run) as (pilot, screen):
+            assert "train" not in chart_text(screen)
+            metrics = JournalWriter(run.metrics_file)
+            metrics.append({"step": 10, "attempt": 1, "train_loss": 3.9876})
+            metrics.close()
+            await until(pilot, lambda: "train 3.9876" in chart_text(screen), 2.0)
+
+
+async def test_a_run_without_any_row_says_that_it_waits(tmp_path):
+    run = recorded_run(tmp_path, ended="", steps=0)
+    run.metrics_file.write_text("")
+    with run.locked():
+        async with dashboard(run) as (_, screen):
+            assert "waiting for the first loss" in chart_text(screen)
+
+
+async def test_nothing_is_drawn_while_nothing_changes(tmp_path, monkeypatch):
+    """Drawing the same again costs the training as much as drawing something new."""
+    run = recorded_run(tmp_path, ended="", steps=1000)
+    with run.locked():
+        async with dashboard(run) as (pilot, screen):
+            await pilot.pause(1.2)
+            painted = []
+            monkeypatch.setattr(type(pilot.app), "_display", lambda *_: painted.append(1))
+            await pilot.pause(1.6)
+            assert not painted
+            assert isinstance(screen, DashboardScreen)
+
+
+async def test_numbers_that_are_none_are_marked_on_the_chart(tmp_path):
+    run = recorded_run(tmp_path, ended="", steps=500)
+    metrics = JournalWriter(run.metrics_file)
+    metrics.append({"step": 510, "attempt": 1, "train_loss": float("nan"), "tokens_per_second": float("inf")})
+    metrics.close()
+    async with dashboard(run) as (_, screen):
+        assert "× not a number: 1" in chart_text(screen)
+
+
+async def test_text_of_a_model_is_shown_and_not_obeyed(tmp_path):
+    """A sample is whatever the model wrote: markup that breaks the pane, escape codes that break the terminal."""
+    run = recorded_run(tmp_path)
+    samples = JournalWriter(run.samples_file)
+    nasty = "[/] [bold red]x[/bold] [@click=app.quit]q[/] \x1b[31m\x1b]0;t\x07 \u202egnp"
+    samples.append({"step": 2000, "attempt": 2, "prompt": "[b]", "text": nasty})
+    samples.close()
+    async with dashboard(run) as (pilot, _):
+        text = screen_text(pilot.app)
+        assert "[b][/] [bold red]x[/bold] [@click=app.quit]q[/]" in text
+        assert "\x1b" not in text
+        assert "\u202e" not in text
+
+
+async def test_leafing_through_samples_stays_where_the_reader_is(tmp_path):
+    run = recorded_run(tmp_path, ended="", steps=1000)
+    with run.locked():
+        async with dashboard(run) as (pilot, screen):
+            pane = screen.query_one(SamplePane)
+            assert "step 1,000 · 4 of 4" in pane._title
+            await pilot.press("[", "[", "[", "[", "[")
+            assert "step 250 · 1 of 4" in pane._title
+            _append_sample(run, 1250)
+            await until(pilot, lambda: "1 of 5" in pane._title)
+            await pilot.press("]", "]", "]", "]", "]")
+            assert "step 1,250 · 5 of 5" in pane._title
+            _append_sample(run, 1500)
+            await until(pilot, lambda: "step 1,500 · 6 of 6" in pane._title)
+
+
+def _append_sample(run, step):
+    samples, events = JournalWriter(run.samples_file), JournalWriter(run.events_file)
+    samples.append({"step": step, "attempt": 1, "prompt": "\n", "text": f"text of {step}"})
+    events.append({"event": "sampled", "step": step, "attempt": 1, "time": 0.0})
+    samples.close()
+    events.close()
+
+
+async def test_a_new_checkpoint_is_told_to_the_chat(tmp_path, monkeypatch):
+    run = recorded_run(tmp_path, ended="", steps=1000)
+    told = []
+    with run.locked():
+        async with dashboard(run) as (pilot, _):
+            monkeypatch.setattr(ChatPane, "refresh_checkpoint", lambda _: told.append(1))
+            events = JournalWriter(run.events_file)
+            events.append({"event": "saved", "step": 1000, "attempt": 1, "time": 0.0, "checkpoint": "step-00001000"})
+            events.close()
+            await until(pilot, lambda: told)
+
+
+# ── steering ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_pausing_and_going_on(tmp_path):
+    run = recorded_run(tmp_path, ended="", steps=1000)
+    with run.locked():
+        async with dashboard(run) as (pilot, screen):
+            await pilot.press("p")
+            assert commands_of(run) == ["pause"]
+            answer_all(run, "paused")
+            await until(pilot, lambda: "paused" in words_of(screen, "#header"), 1.0)
+            assert "Paused." in toasts(pilot.app)
+            await pilot.press("p")
+            assert commands_of(run) == ["resume"]
+            answer_all(run, "continued")
+            await until(pilot, lambda: "training" in words_of(screen, "#header"), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("key", "command", "event", "answer"),
+    [("s", "save", "saved", "Saved a checkpoint at step 1,000."), ("g", "sample", "sampled", "Wrote a sample at step")],
+)
+async def test_a_command_and_its_answer(tmp_path, key, command, event, answer):
+    run = recorded_run(tmp_path, ended="", steps=1000)
+    with run.locked():
+        async with dashboard(run) as (pilot, _):
+            await pilot.press(key)
+            assert commands_of(run) == [command]
+            answer_all(run, event)
+            await until(pilot, lambda: any(answer in toast for toast in toasts(pilot.app)), 1.0)
+
+
+@pytest.mark.parametrize(("key", "sent"), [("s", ["stop"]), ("escape", []), ("enter", [])])
+async def test_stopping_asks_first(tmp_path, key, sent):
+    run = recorded_run(tmp_path, ended="", steps=1000)
+    with run.locked():
+        async with dashboard(run) as (pilot, _):
+            await pilot.press("x")
+            assert isinstance(pilot.app.screen, ConfirmScreen)
+            await pilot.press(key)
+            await pilot.pause()
+            assert commands_of(run) == sent
+
+
+async def test_a_directory_that_cannot_be_written_is_one_message(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("tui.screens.dashboard.send_command", refuse)
+    run = recorded_run(tmp_path, ended="", steps=1000)
+    with run.locked():
+        async with dashboard(run) as (pilot, _):
+            await pilot.press("s")
+            assert any("Permission denied" in toast for toast in toasts(pilot.app))
+
+
+async def test_a_trainer_that_does_not_answer_is_reported(tmp_path, monkeypatch):
+    monkeypatch.setattr("tui.screens.dashboard.ANSWER_PATIENCE", 0.3)
+    run = recorded_run(tmp_path, ended="", steps=1000)
+    with run.locked():
+        async with dashboard(run) as (pilot, _):
+            await pilot.press("s")
+            await until(pilot, lambda: any("has not answered" in toast for toast in toasts(pilot.app)), 3.0)
+
+
+async def test_the_scale_of_the_loss_changes_by_key(tmp_path):
+    async with dashboard(recorded_run(tmp_path)) as (pilot, screen):
+        seen = []
+        for _ in range(4):
+            seen.append(("(log)" in chart_text(screen, "loss"), "(log)" in chart_text(screen, "perplexity")))
+            await pilot.press("l")
+        assert seen[0] == (False, True)
+        assert len(set(seen)) == 4
+
+
+async def test_letters_typed_into_the_chat_are_no_commands(tmp_path):
+    """`stop it` typed as a prompt would save, ask to stop and pause."""
+    run = recorded_run(tmp_path, ended="", steps=1000)
+    with run.locked():
+        async with dashboard(run) as (pilot, screen):
+            await pilot.press("c", "s", "p", "x", "1", "[")
+            assert screen.query_one("#prompt").value == "spx1["
+            assert commands_of(run) == []
+            assert pilot.app.screen is screen
+
+
+# ── the end, and the beginning ────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("ended", "steps", "state", "notice"),
+    [
+        ("finished", MAX_STEPS, "finished", "c talks to the model"),
+        ("stopped", 1230, "stopped", "The last checkpoint is that of step 1,000. r resumes"),
+        ("failed", 1800, "crashed", "the disk is full. More in its console.log. The last checkpoint is that of"),
+        ("", 900, "crashed", "the process that trained it is gone"),
+    ],
+)
+async def test_an_ended_run_says_how_it_ended_and_how_to_go_on(tmp_path, ended, steps, state, notice):
+    run = recorded_run(tmp_path, ended=ended, steps=steps)
+    async with dashboard(run) as (pilot, screen):
+        assert state in words_of(screen, "#header")
+        assert notice in words_of(screen, "#notice")
+        assert screen.query_one("#notice").is_on_screen
+        await pilot.press("p", "s", "g", "x")
+        assert commands_of(run) == []
+        assert pilot.app.screen is screen
+
+
+@pytest.mark.parametrize(("ended", "asked"), [("stopped", 1), ("finished", 0)])
+async def test_r_resumes_what_can_be_resumed(tmp_path, monkeypatch, ended, asked):
+    resumed = []
+    monkeypatch.setattr(MiniGPTApp, "resume_run", lambda _, run: resumed.append(run))
+    run = recorded_run(tmp_path, ended=ended)
+    async with dashboard(run) as (pilot, _):
+        await pilot.press("r")
+        assert len(resumed) == asked
+
+
+async def test_a_run_that_dies_under_the_screen_is_noticed(tmp_path):
+    run = recorded_run(tmp_path, ended="", steps=1000)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(run.locked())
+        async with dashboard(run) as (pilot, screen):
+            assert not screen.query_one("#notice").display
+            stack.close()
+            await until(pilot, lambda: "crashed" in words_of(screen, "#header"))
+            assert "r resumes" in words_of(screen, "#notice")
+
+
+async def test_a_session_shows_its_phase_until_there_is_a_run(tmp_path):
+    session = SimpleNamespace(phase="reading the corpus", run_directory=None, error=None, outcome=None)
+    async with dashboard(session=session) as (pilot, screen):
+        assert words_of(screen, "#notice") == "reading the corpus"
+        assert not screen.query(Chart)
+        session.phase = "building the [b]model"
+        await until(pilot, lambda: words_of(screen, "#notice") == "building the [b]model")
+        run = recorded_run(tmp_path, ended="", steps=300)
+        with run.locked():
+            session.run_directory = run
+            await until(pilot, lambda: bool(screen.query(Chart)), 2.0)
+            await until(pilot, lambda: "train" in chart_text(screen), 2.0)
+            assert not screen.query_one("#notice").display
+
+
+async def test_a_session_that_fails_before_its_run_says_why():
+    error = UserError("corpus.txt: no such file [red]")
+    session = SimpleNamespace(phase="ended", run_directory=None, error=error, outcome=None)
+    async with dashboard(session=session, size=(80, 24)) as (pilot, screen):
+        assert "corpus.txt: no such file [red]" in screen_text(pilot.app)
+        await pilot.press("p", "l", "2", "c", "[", "r")
+        assert pilot.app.screen is screen
+
+
+async def test_a_session_that_fails_later_says_what_was_saved(tmp_path):
+    run = recorded_run(tmp_path, ended="", steps=1000)
+    session = SimpleNamespace(phase="training", run_directory=run, error=None, outcome=None)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(run.locked())
+        async with dashboard(session=session) as (pilot, screen):
+            session.error = UserError("the loss was no longer a finite number at step 1,000")
+            stack.close()
+            await until(pilot, lambda: "no longer a finite number" in words_of(screen, "#notice"))
+            assert "The last checkpoint is that of step 1,000" in words_of(screen, "#notice")
+
+
+def test_the_dashboard_is_there_before_torch_is():
+    """Importing torch takes seconds on a slow disk: nothing but generating may wait for it."""
+    code = "import sys, tui.screens.dashboard; print([m for m in ('torch', 'pydantic', 'tyro') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0:00"), (42.9, "0:42"), (727, "12:07"), (11100, "3:05:00"), (187200, "2 d 4 h")]
+)
+def test_durations(seconds, text):
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0, "0"),
+        (999, "999"),
+        (999.9, "1.00k"),
+        (20480, "20.5k"),
+        (824320, "824k"),
+        (12_400_000, "12.4M"),
+        (3e9, "3.00G"),
+    ],
+)
+def test_short_counts(number, text):
+    assert short_count(number) == text
+
+
+async def test_a_line_that_did_not_change_is_not_painted():
+    from textual.app import App
+    from textual.content import Content
+
+    app = App()
+    async with app.run_test() as pilot:
+        line = StatusLine()
+        await app.mount(line)
+        await pilot.pause()
+        updates = []
+        line.update = lambda *_, **__: updates.append(1)
+        line.show(Content("step 10"))
+        line.show(Content("step 10"))
+        await asyncio.sleep(0)
+        assert len(updates) == 1

@@ -1,0 +1,111 @@
+"""Following a run directory: what the screen knows of a run while it grows, crashes and goes on."""
+
+import pytest
+
+from minigpt.journal import JournalWriter
+from minigpt.rundir import RunDirectory, RunState
+from tests.recorded import MAX_STEPS, recorded_run
+from tui.following import Following
+from tui.pace import BUDGET, EAGER_FOR, LONGEST, SHORTEST, SHORTEST_EAGER, Pace
+
+
+def test_a_run_that_ended(tmp_path):
+    following = Following(recorded_run(tmp_path))
+    following.poll()
+    assert following.state is RunState.FINISHED
+    assert (following.step, following.max_steps) == (MAX_STEPS, MAX_STEPS)
+    assert following.latest("val_loss") == following.series("val_loss")[1][-1]
+    assert following.seconds_left() == 0
+    assert following.failure() == ""
+
+
+@pytest.mark.parametrize("ended", ["", "failed"])
+def test_a_run_that_is_gone_has_crashed(tmp_path, ended):
+    following = Following(recorded_run(tmp_path, ended=ended, steps=500))
+    following.poll()
+    assert following.state is RunState.CRASHED
+    assert following.failure() == ("the disk is full" if ended else "")
+
+
+def test_time_left_comes_from_the_pace_of_the_last_rows(tmp_path):
+    run = recorded_run(tmp_path, ended="", steps=1000)
+    following = Following(run)
+    with run.locked():
+        following.poll()
+    assert following.state is RunState.TRAINING
+    assert following.seconds_left() == pytest.approx((MAX_STEPS - 1000) * 0.1)
+
+
+def test_samples_of_abandoned_steps_are_replaced(tmp_path):
+    """After a crash the same steps are sampled again: leafing must not come by text of weights that are gone."""
+    run = recorded_run(tmp_path, ended="", steps=1500)
+    following = Following(run)
+    following.poll()
+    steps = [(row["step"], row["attempt"]) for row in following.samples]
+    assert steps == [(250, 1), (500, 1), (750, 1), (1000, 1), (1250, 2), (1500, 2)]
+    samples = JournalWriter(run.samples_file)
+    samples.append({"step": 1100, "attempt": 1, "text": "late", "prompt": "\n"})
+    samples.close()
+    following.poll()
+    assert "late" not in [row["text"] for row in following.samples]
+
+
+def test_a_directory_that_is_still_empty(tmp_path):
+    """Between the making of the directory and its first event everything must have an answer."""
+    path = tmp_path / "young"
+    path.mkdir()
+    (path / "config.toml").write_text("")
+    following = Following(RunDirectory(path))
+    following.poll()
+    assert (following.step, following.max_steps, following.samples) == (0, 0, [])
+    assert following.latest("train_loss") is following.seconds_left() is following.highest("memory_rss") is None
+
+
+def test_rubbish_in_the_files_is_no_end_of_the_screen(tmp_path):
+    run = recorded_run(tmp_path, ended="", steps=300)
+    for path in (run.events_file, run.samples_file, run.metrics_file):
+        with path.open("ab") as file:
+            file.write(
+                b'\xff\xfe{"step": \n[1, 2]\n{"event": 7, "step": "x", "attempt": null, "text": 5}\n{"event": "started"}\n'
+            )
+    run.config_file.write_text("[[[")
+    following = Following(run)
+    following.poll()
+    assert following.step == 300
+    assert following.max_steps == 0
+
+
+def test_new_rows_are_reported_once(tmp_path):
+    run = recorded_run(tmp_path, ended="", steps=300)
+    following = Following(run)
+    assert following.poll()[0]
+    assert following.poll() == (False, [])
+    before = following.series("train_loss")[0].size
+    metrics = JournalWriter(run.metrics_file)
+    metrics.append({"step": 310, "attempt": 1, "train_loss": 2.0})
+    metrics.close()
+    assert following.poll()[0]
+    assert following.series("train_loss")[0].size == before + 1
+
+
+def test_drawing_stays_within_its_share_of_a_core():
+    """Charts that cost 30 ms were once drawn every second, and training lost a tenth of its speed."""
+    pace = Pace()
+    assert pace.is_due(100.0)
+    pace.spent(0.03, 100.0)
+    assert pace.interval(100.0) == SHORTEST_EAGER  # the first loss is to be seen at once
+    later = 100.0 + EAGER_FOR
+    assert pace.interval(later) == pytest.approx(0.03 / BUDGET)
+    pace.spent(0.03, later)
+    assert not pace.is_due(later + 9)
+    assert pace.is_due(later + 10)
+    assert Pace().interval(0) == SHORTEST_EAGER
+
+
+def test_drawing_has_bounds():
+    pace = Pace()
+    pace.is_due(0.0)
+    pace.spent(1e-6, 50.0)
+    assert pace.interval(50.0) == SHORTEST
+    pace.spent(10.0, 50.0)
+    assert pace.interval(50.0) == LONGEST

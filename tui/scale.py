@@ -1,0 +1,96 @@
+"""The scales of a chart: what its axes span, where their ticks are and how these are labelled."""
+
+import math
+from itertools import pairwise
+
+import numpy as np
+
+from tui.reduce import Floats
+
+# Beyond this a number has no room for the arithmetic of a scale; it is drawn at the edge.
+_LARGEST = 1e150
+
+
+def scaled(values: Floats, logarithmic: bool) -> Floats:
+    """Values as the axis has them: themselves, or their logarithms."""
+    values = np.clip(values, -_LARGEST, _LARGEST)
+    if not logarithmic:
+        return values
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.log10(np.maximum(values, 1 / _LARGEST))
+
+
+def value_range(low: float, high: float, logarithmic: bool) -> tuple[float, float]:
+    """What an axis spans that shows values from `low` to `high`, as scaled numbers."""
+    low, high = map(float, scaled(np.array([low, high]), logarithmic))
+    if high - low < 1e-9 * max(abs(low), abs(high), 1e-3):
+        room = 0.05 if logarithmic else max(abs(high) * 0.05, 1e-3)
+        low, high = low - room, high + room
+    # Both ends are rounded outwards, so that the whole chart does not move with every new value.
+    grain = _nice((high - low) / 20)
+    return math.floor(low / grain) * grain, math.ceil(high / grain) * grain
+
+
+def last_step(newest: int, end: int) -> int:
+    """Where the axis of steps ends: a round number with room to grow, so that it moves seldom."""
+    if newest <= 0:
+        return end if 0 < end < 100 else 100
+    power = 10 ** int(math.log10(newest))
+    for factor in (1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10, 12):
+        rounded = math.ceil(power * factor)
+        if rounded > newest:
+            break
+    return end if newest <= end < rounded * 1.2 else rounded
+
+
+def _nice(size: float) -> float:
+    """The number of the form 1, 2 or 5 times a power of ten at or next above `size`."""
+    power = 10.0 ** math.floor(math.log10(size)) if size > 0 else 1.0
+    return next((factor * power for factor in (1, 2, 5) if factor * power >= size * 0.999), 10 * power)
+
+
+def ticks_between(low: float, high: float, number: int) -> list[float]:
+    """Round numbers from `low` to `high`, about `number` of them."""
+    step = _nice((high - low) / max(number, 1))
+    first = math.ceil(low / step - 1e-9)
+    last = math.floor(high / step + 1e-9)
+    return [index * step for index in range(first, last + 1)]
+
+
+def value_ticks(values: tuple[float, float], number: int, logarithmic: bool) -> list[float]:
+    """Round values to label, unscaled."""
+    low, high = values
+    if not logarithmic:
+        return ticks_between(low, high, number)
+    if high - low < 0.7:
+        return [tick for tick in ticks_between(10**low, 10**high, number) if tick > 0]
+    decades = range(math.floor(low), math.ceil(high) + 1)
+    for factors in ((1, 2, 3, 5, 7), (1, 2, 5), (1, 3)):
+        ticks = [factor * 10.0**decade for decade in decades for factor in factors]
+        ticks = [tick for tick in ticks if low - 1e-9 <= math.log10(tick) <= high + 1e-9]
+        if len(ticks) <= number + 1:
+            return ticks
+    stride = max(1, math.ceil(len(decades) / max(number, 1)))
+    return [10.0**decade for decade in decades if decade % stride == 0 and low <= decade <= high]
+
+
+def labels_of(ticks: list[float], logarithmic: bool) -> list[str]:
+    """A label for each tick, with as many digits as tell it from the others."""
+    gaps = [high - low for low, high in pairwise(ticks)]
+    if not gaps:
+        return [_label(tick, abs(tick) / 1000) for tick in ticks]
+    if not logarithmic:
+        return [_label(tick, min(gaps)) for tick in ticks]
+    # Low ticks need decimals that those decades above do without.
+    return [_label(tick, min(gaps[max(0, index - 1) : index + 1])) for index, tick in enumerate(ticks)]
+
+
+def _label(value: float, grain: float) -> str:
+    size = abs(value)
+    if size < grain / 1000:
+        return "0"
+    place = math.floor(math.log10(grain) + 1e-9) if grain else 0
+    if not 1e-3 <= size < 1e6:
+        exponent = math.floor(math.log10(size) + 1e-9)
+        return f"{value / 10.0**exponent:.{min(max(0, exponent - place), 12)}f}e{exponent}"
+    return f"{value:,.{max(0, -place)}f}"

@@ -1,0 +1,384 @@
+"""The dashboard: one run, live, in another process or long over, drawn from its directory alone."""
+
+import asyncio
+from time import monotonic, thread_time
+from typing import TYPE_CHECKING
+
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.screen import Screen
+from textual.widget import Widget
+from textual.widgets import Footer, Static
+
+from minigpt.commands import CommandName, send_command
+from minigpt.errors import UserError
+from minigpt.inert import inert
+from minigpt.journal import Row
+from minigpt.rundir import RunDirectory, RunState
+from minigpt.telemetry import Telemetry
+from tui.curves import loss_picture, perplexity_picture
+from tui.following import Following
+from tui.pace import SLACK, Pace
+from tui.screens.dialogs import Choice, ConfirmScreen
+from tui.widgets.chart import Chart
+from tui.widgets.chat import ChatPane
+from tui.widgets.memory import MemoryPane
+from tui.widgets.progress import StatusLine, header, progress
+from tui.widgets.sample import SamplePane
+from tui.widgets.tabs import PaneTabs
+
+if TYPE_CHECKING:
+    from minigpt.session import TrainingSession
+
+LOOK_INTERVAL = 1.0  # seconds between two looks at the run's files
+FRAME_INTERVAL = 2.0  # and between two frames; the charts may come less often
+EAGER_INTERVAL = 0.5  # both, while the first points are waited for
+BATCH_TIME = 0.01
+ANSWER_INTERVAL = 0.1  # while a command waits for its answer
+ANSWER_PATIENCE = 10.0
+
+PANES = {"charts": "charts", "sample": "sample and memory", "chat": "chat"}
+
+_ANSWERS = {
+    "paused": "Paused.",
+    "continued": "Training goes on.",
+    "saved": "Saved a checkpoint at step {step:,}.",
+    "sampled": "Wrote a sample at step {step:,}.",
+    "stopped": "Saved and stopped at step {step:,}.",
+}
+
+
+class DashboardScreen(Screen[None]):
+    """Charts, memory, samples and chat of one run.
+
+    Given a session without a directory yet, it says what the session is doing and opens the run once there is one.
+    """
+
+    BINDING_GROUP_TITLE = "Dashboard"
+    AUTO_FOCUS = ""  # the letters are commands here until somebody goes into the chat
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide"), (170, "-huge")]
+    VERTICAL_BREAKPOINTS = [(0, "-low"), (18, "-short"), (30, "-tall")]
+    BINDINGS = [
+        Binding("p", "pause", "pause", tooltip="pause the training, or go on with it"),
+        Binding("s", "send('save')", "save", tooltip="save a checkpoint now"),
+        Binding("g", "send('sample')", "sample", tooltip="let the model write a sample now"),
+        Binding("x", "stop", "stop", tooltip="save a checkpoint and end the training"),
+        Binding("r", "resume", "resume", tooltip="go on with a run that ended before its last step"),
+        Binding("c", "focus_chat", "chat", tooltip="go to the chat"),
+        Binding("l", "toggle_log", "log", tooltip="loss and perplexity: linear, one of them or both logarithmic"),
+        Binding("left_square_bracket", "leaf(-1)", "older sample", show=False, key_display="["),
+        Binding("right_square_bracket", "leaf(1)", "newer sample", show=False, key_display="]"),
+        Binding("1", "show_pane('charts')", "charts", show=False),
+        Binding("2", "show_pane('sample')", "sample and memory", show=False),
+        Binding("3", "show_pane('chat')", "chat", show=False),
+    ]
+
+    def __init__(self, run: RunDirectory | None = None, session: "TrainingSession | None" = None) -> None:
+        super().__init__(classes="-opening")
+        self.run_directory = run
+        self.session = session
+        self._following: Following | None = None
+        self._telemetry: Telemetry | None = None
+        self._pace = Pace()
+        self._charts_behind = False
+        self._looked_at = self._drawn_at = 0.0
+        self._waiting: dict[str, float] = {}
+        """Commands without an answer yet, with the time at which the wait for it ends."""
+        self._scales = 0
+        self._reported: BaseException | None = None
+
+    # ── building ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def compose(self) -> ComposeResult:
+        yield StatusLine(id="header")
+        yield StatusLine(id="progress")
+        yield Static(id="notice", markup=False)
+        yield PaneTabs(PANES, id="tabs")
+        yield Horizontal(id="body")
+        yield Footer(show_command_palette=False)
+
+    async def on_mount(self) -> None:
+        self.action_show_pane("charts")
+        await self._look()
+        self.set_interval(EAGER_INTERVAL, self._tick)
+
+    async def _open(self, run: RunDirectory) -> None:
+        self.run_directory = run
+        following = Following(run)
+        following.poll()
+        await self.query_one("#body").mount(
+            Vertical(Chart("loss", id="loss"), Chart("perplexity", id="perplexity"), id="charts"),
+            Vertical(
+                Vertical(MemoryPane(id="memory"), SamplePane(id="sample"), id="facts"),
+                ChatPane(run),
+                id="side",
+            ),
+        )
+        self.remove_class("-opening")
+        self._following = following
+        self._open_telemetry()
+        self._charts_behind = True
+        self._show_all()
+        # The panes have their sizes only after the next layout.
+        self.call_after_refresh(self._show_all)
+
+    def _open_telemetry(self) -> None:
+        following = self._following
+        if following is None:
+            return
+        started = following.started
+        pid = started.get("pid") if following.is_live else None
+        uuid = started.get("device_uuid")
+        self._telemetry = Telemetry(
+            pid=pid if isinstance(pid, int) else None,
+            wants_gpu=started.get("device") == "cuda",
+            gpu_uuid=uuid if isinstance(uuid, str) else None,
+        )
+
+    # ── following ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _tick(self) -> None:
+        now = monotonic()
+        if self._pace.is_eager(now) or now - self._looked_at >= LOOK_INTERVAL - SLACK:
+            await self._look()
+
+    async def _look(self) -> None:
+        """Take in what is new and draw what is due."""
+        self._looked_at = monotonic()
+        if self._following is None:
+            run = self.run_directory or (self.session.run_directory if self.session else None)
+            if run is None:
+                self._show_phase()
+                return
+            await self._open(run)
+        following = self._following
+        assert following is not None
+        before = following.state
+        grown, new_events = following.poll()
+        self._charts_behind |= grown
+        for event in new_events:
+            self._take_event(event)
+        self._give_up_waiting()
+        if before != following.state or self._session_failed():
+            self._charts_behind = True
+            self._pace.hurry()
+            self._open_telemetry()
+            self._show_all()
+        await self._draw_due()
+
+    def _take_event(self, event: Row) -> None:
+        name = event.get("event")
+        if name == "started":
+            self._open_telemetry()
+        elif name == "saved":
+            self.query_one(ChatPane).refresh_checkpoint()
+        elif name == "sampled":
+            self._show_samples()
+        command = event.get("command")
+        if isinstance(command, str) and self._waiting.pop(command, None) is not None:
+            text = _ANSWERS.get(str(name), str(event.get("message", name)))
+            step = event.get("step")
+            self.notify(inert(text.format(step=step if isinstance(step, int) else 0)), markup=False, timeout=3)
+            self._drawn_at = 0.0
+        elif name == "notice":
+            self.notify(inert(str(event.get("message", ""))), markup=False)
+
+    def _give_up_waiting(self) -> None:
+        now = monotonic()
+        for command in [command for command, end in self._waiting.items() if now > end]:
+            del self._waiting[command]
+            self.notify("The trainer has not answered yet; it takes commands between two steps.", severity="warning")
+
+    def _session_failed(self) -> bool:
+        error = self.session.error if self.session else None
+        failed = error is not None and error is not self._reported
+        self._reported = error
+        return failed
+
+    # ── drawing ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _draw_due(self) -> None:
+        now = monotonic()
+        charts_due = self._pace.is_due(now) and self._charts_behind
+        interval = EAGER_INTERVAL if self._pace.is_eager(now) else FRAME_INTERVAL
+        if now - self._drawn_at < interval - SLACK:
+            return
+        self._drawn_at = now
+        # A frame costs about as much for one line as for all of them. Without the batch the first widget that reports
+        # its change starts a frame of its own, and the others follow in a second one.
+        with self.app.batch_update():
+            if charts_due:
+                self._draw_charts()
+            self._show_figures()
+            self._show_memory()
+            await asyncio.sleep(BATCH_TIME)
+        self.check_idle()
+
+    def _show_all(self) -> None:
+        if self._following is None:
+            return
+        self._draw_charts()
+        self._show_figures()
+        self._show_notice()
+        self._show_samples()
+        self._show_memory()
+        self.refresh_bindings()
+
+    def _draw_charts(self) -> None:
+        following = self._following
+        if following is None:
+            return
+        charts = [chart for chart in self.query(Chart) if chart.size and _is_shown(chart)]
+        if not charts:
+            return  # they are drawn when their pane is shown
+        self._charts_behind = False
+        begin, now = thread_time(), monotonic()
+        for chart in charts:
+            make = loss_picture if chart.id == "loss" else perplexity_picture
+            logarithmic = bool((self._scales + 2) & (1 if chart.id == "loss" else 2))
+            chart.show(make(following, logarithmic))
+        # What Textual spends on bringing it to the terminal belongs to the cost too.
+        self.call_after_refresh(lambda: self._pace.spent(thread_time() - begin, now))
+
+    def _show_figures(self) -> None:
+        if self._following is not None:
+            top = self.query_one("#header", StatusLine)
+            width = top.content_size.width or self.size.width - 2
+            top.show(header(self._following, width))
+            self.query_one("#progress", StatusLine).show(progress(self._following, width))
+
+    def _show_samples(self) -> None:
+        if self._following is not None:
+            self.query_one(SamplePane).show(self._following.samples)
+
+    def _show_memory(self) -> None:
+        if self._following is None or self._telemetry is None:
+            return
+        pane = self.query_one(MemoryPane)
+        if _is_shown(pane):
+            pane.show_reading(self._telemetry.read(), self._following)
+
+    def _show_phase(self) -> None:
+        session = self.session
+        if session is None:
+            return
+        self.query_one("#header", StatusLine).show(Content.styled("a new run", "bold"))
+        notice = session.phase
+        if session.error is not None:
+            what = str(session.error) if isinstance(session.error, UserError) else f"an error: {session.error!r}"
+            notice = f"The training did not start.\n\n{what}\n\nEsc goes back to the home screen."
+        elif session.outcome is not None:
+            notice = "Stopped before the training began.\n\nEsc goes back to the home screen."
+        self._write_notice(inert(notice))
+
+    def _show_notice(self) -> None:
+        """What happened to a run that is not being trained, and how to go on."""
+        following = self._following
+        assert following is not None
+        self._write_notice("" if following.is_live else inert(self._epilogue(following)))
+
+    def _epilogue(self, following: Following) -> str:
+        error = self.session.error if self.session else None
+        what = str(error) if isinstance(error, UserError) else following.failure() or (repr(error) if error else "")
+        saved = following.run.checkpoints()
+        kept = f"The last checkpoint is that of step {saved[-1].step:,}." if saved else "No checkpoint was saved."
+        match following.state:
+            case RunState.FINISHED:
+                return "Finished. c talks to the model, Esc goes back."
+            case RunState.STOPPED:
+                return f"Stopped. {kept} r resumes, Esc goes back."
+            case _:
+                why = (what or "the process that trained it is gone").rstrip(".")
+                log = "" if isinstance(error, UserError) else f" More in its {following.run.console_file.name}."
+                return f"Crashed: {why}.{log} {kept} r resumes, Esc goes back."
+
+    def _write_notice(self, text: str) -> None:
+        notice = self.query_one("#notice", Static)
+        if str(notice.content) != text:
+            notice.update(text)
+        self.set_class(bool(text), "-notice")
+
+    def on_resize(self, event: events.Resize) -> None:
+        self.call_after_refresh(self._show_all)
+
+    # ── what keys do ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        following = self._following
+        live = following is not None and following.is_live
+        if action in {"pause", "send", "stop"}:
+            return live
+        if action == "resume":
+            return following is not None and following.state in {RunState.STOPPED, RunState.CRASHED}
+        if action in {"focus_chat", "toggle_log", "leaf", "show_pane"}:
+            return following is not None or action == "show_pane"
+        return True
+
+    def action_send(self, command: CommandName) -> None:
+        run = self.run_directory
+        if run is None:
+            return
+        try:
+            identity = send_command(run.commands_dir, command)
+        except OSError as error:
+            self.notify(f"The command could not be left for the trainer: {error.strerror}.", severity="error")
+            return
+        self._waiting[identity] = monotonic() + ANSWER_PATIENCE
+        self._await_answers()
+
+    def _await_answers(self) -> None:
+        async def look_again() -> None:
+            await self._look()
+            self._await_answers()
+
+        if self._waiting:
+            self.set_timer(ANSWER_INTERVAL, look_again)
+
+    def action_pause(self) -> None:
+        paused = self._following is not None and self._following.state is RunState.PAUSED
+        self.action_send("resume" if paused else "pause")
+
+    def action_stop(self) -> None:
+        def answered(answer: str | None) -> None:
+            if answer == "stop":
+                self.action_send("stop")
+
+        question = "The training is ended after a checkpoint of this step. It can be resumed later."
+        choices = (Choice("stop", "s", "stop and save"), Choice("stay", "escape", "go on training"))
+        self.app.push_screen(ConfirmScreen("Stop this run?", question, choices), answered)
+
+    def action_resume(self) -> None:
+        self.app.resume_run(self.run_directory)  # type: ignore[attr-defined]
+
+    def action_focus_chat(self) -> None:
+        self.action_show_pane("chat")
+
+    def action_toggle_log(self) -> None:
+        self._scales = (self._scales + 1) % 4
+        self._draw_charts()
+
+    def action_leaf(self, by: int) -> None:
+        self.query_one(SamplePane).leaf(by)
+
+    def action_show_pane(self, name: str) -> None:
+        """Bring a pane to the front where they are tabs; go into the chat or the sample in any case."""
+        for pane in PANES:
+            self.set_class(pane == name, f"-pane-{pane}")
+        self.query_one(PaneTabs).show_chosen(name)
+        if name == "chat" and self._following is not None:
+            self.query_one(ChatPane).focus()
+        elif name == "sample" and self._following is not None:
+            self.query_one(SamplePane).focus()
+        else:
+            self.set_focus(None)
+        self.call_after_refresh(self._show_all)
+
+    def on_pane_tabs_chosen(self, message: PaneTabs.Chosen) -> None:
+        self.action_show_pane(message.pane)
+
+
+def _is_shown(widget: Widget) -> bool:
+    return all(node.display for node in widget.ancestors_with_self if isinstance(node, Widget))

@@ -1,0 +1,42 @@
+"""The line of tabs that a small terminal gets in place of panes side by side."""
+
+from textual import events
+from textual.content import Content
+from textual.message import Message
+
+from tui.widgets.progress import StatusLine
+
+
+class PaneTabs(StatusLine):
+    """Names the panes with their number keys; a click on one chooses it."""
+
+    class Chosen(Message):
+        """A tab was clicked."""
+
+        def __init__(self, pane: str) -> None:
+            super().__init__()
+            self.pane = pane
+
+    def __init__(self, panes: dict[str, str], *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._panes = panes
+
+    def _labels(self) -> list[tuple[str, str]]:
+        return [(pane, f" {number} {title} ") for number, (pane, title) in enumerate(self._panes.items(), 1)]
+
+    def show_chosen(self, chosen: str) -> None:
+        parts = [
+            # Brackets show the choice where there is no colour.
+            Content.styled(f"[{label[1:-1]}]", "bold $primary") if pane == chosen else Content(label)
+            for pane, label in self._labels()
+        ]
+        self.show(Content(" ").join(parts))
+
+    def on_click(self, event: events.Click) -> None:
+        column = 0
+        place = event.get_content_offset(self)
+        for pane, label in self._labels():
+            if place is not None and column <= place.x < column + len(label):
+                self.post_message(self.Chosen(pane))
+                return
+            column += len(label) + 1
