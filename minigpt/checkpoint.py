@@ -19,7 +19,7 @@ from torch import Tensor
 
 from minigpt.config import ModelConfig
 from minigpt.errors import UserError
-from minigpt.files import sync_directory, sync_file, write_atomically
+from minigpt.files import sync_path, write_atomically
 from minigpt.inert import inert_line
 from minigpt.model import GPT
 from minigpt.rundir import Checkpoint, RunDirectory
@@ -46,7 +46,7 @@ def write_checkpoint(
         save_file(gpt2_weights(model), building / "model.safetensors", metadata={"format": "pt"})
         save_file(training, building / "training.safetensors")
         for name in ("model.safetensors", "training.safetensors"):
-            sync_file(building / name)
+            sync_path(building / name)
         write_atomically(building / "checkpoint.json", json.dumps({"format": FORMAT, "step": step, **info}) + "\n")
         if (hugging_face := gpt2_config(model.config, model.vocab_size)) is not None:
             write_atomically(building / "config.json", json.dumps(hugging_face, indent=2) + "\n")
@@ -59,7 +59,7 @@ def write_checkpoint(
     except SafetensorError as error:
         shutil.rmtree(building, ignore_errors=True)
         raise OSError(f"cannot write {building}: {error}") from None
-    sync_directory(run.checkpoints_dir)
+    sync_path(run.checkpoints_dir)
     return Checkpoint(step, final)
 
 

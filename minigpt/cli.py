@@ -3,7 +3,6 @@
 import io
 import os
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain
@@ -180,27 +179,21 @@ def _printable(pieces: Iterable[str]) -> Iterator[str]:
 def _runs(arguments: list[str]) -> int:
     _no_arguments("runs", arguments)
     from minigpt.inert import inert_line
-    from minigpt.metrics import Metrics
     from minigpt.paths import runs_dir
-    from minigpt.rundir import last_written, list_runs
+    from minigpt.run_list import RunList, age, now
 
-    rows = []
-    for run in list_runs():
-        metrics = Metrics(run.metrics_file).read_all()
-        train = metrics.series("train_loss")[1]
-        val = metrics.series("val_loss")[1]
-        step = metrics.last.get("step")
-        rows.append(
-            (
-                inert_line(run.name),
-                str(run.state()),
-                f"{step:,}" if isinstance(step, int) else "–",
-                f"{train[-1]:.4f}" if len(train) else "–",
-                f"{val[-1]:.4f}" if len(val) else "–",
-                f"{metrics.best[1]:.4f} at {metrics.best[0]:,}" if metrics.best else "–",
-                age(time.time() - last_written(run)),
-            )
+    rows = [
+        (
+            inert_line(run.run.name),
+            str(run.state),
+            "–" if run.step is None else f"{run.step:,}",
+            "–" if run.train_loss is None else f"{run.train_loss:.4f}",
+            "–" if run.val_loss is None else f"{run.val_loss:.4f}",
+            "–" if run.best is None else f"{run.best[1]:.4f} at {run.best[0]:,}",
+            age(now() - run.written),
         )
+        for run in RunList().read()
+    ]
     if not rows:
         print(f"no runs in {inert_line(str(runs_dir()))}; start one with: minigpt-tui quickstart")
         return 0
@@ -257,14 +250,6 @@ def _no_arguments(command: str, arguments: list[str]) -> None:
         raise UserError(f"{inert_line(arguments[0])}: `minigpt {command}` takes no arguments")
 
 
-def age(seconds: float) -> str:
-    """A span of time in its largest unit, such as `3 min`."""
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{int(seconds // size)} {unit}"
-    return f"{max(0, int(seconds))} s"
-
-
 _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train": _train,
     "generate": _generate,
@@ -273,10 +258,15 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
 }
 
 
-def entry_point() -> None:
-    """The `minigpt` script."""
+def prepare_output() -> None:
+    """Make standard output one that can be printed to, whatever the process was started with."""
     if sys.stdout is None:  # closed by whoever started it
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
     elif isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that is not in UTF-8 shows a ? for what it has not
+
+
+def entry_point() -> None:
+    """The `minigpt` script."""
+    prepare_output()
     raise SystemExit(main())

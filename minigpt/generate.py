@@ -1,26 +1,14 @@
 """Generation: the model continues a prompt, token by token."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from minigpt.errors import UserError
 from minigpt.model import GPT
+from minigpt.sampling import Sampling
 from minigpt.tokenizer import Tokenizer
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How the next token is chosen, and how many of them."""
-
-    max_new_tokens: int = 200
-    temperature: float = 0.8
-    """0 takes the likeliest token every time."""
-    top_k: int = 40
-    """0 for all."""
-    seed: int = 1
 
 
 def generate(

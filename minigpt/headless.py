@@ -4,132 +4,22 @@ Like the dashboard it reads the run directory, and the trainer neither knows nor
 """
 
 import contextlib
-import json
 import os
 import select
-import shutil
 import signal
 import sys
 import time
 from types import FrameType
-from typing import Protocol
 
+from minigpt.display import Display, PlainDisplay, ProgressDisplay
+from minigpt.epilogue import closing_words, print_curves, print_sample
 from minigpt.errors import UserError
-from minigpt.inert import inert, inert_line
-from minigpt.journal import JournalTail, Row, read_journal
-from minigpt.metrics import Metrics
-from minigpt.rundir import RunDirectory
+from minigpt.journal import JournalTail, Row
 from minigpt.session import TrainingSession
 
 AGAIN_AFTER = 0.5  # seconds; timeout(1) and some schedulers send one request to stop as two signals
 
 _REFRESH = 0.25  # seconds
-
-
-class Display(Protocol):
-    """Shows a training as it goes on."""
-
-    def phase(self, words: str) -> None:
-        """What is being done before the training begins."""
-
-    def row(self, row: Row) -> None:
-        """A row of metrics.jsonl."""
-
-    def event(self, event: Row) -> None:
-        """A row of events.jsonl."""
-
-    def refresh(self) -> None:
-        """Called some times a second."""
-
-    def close(self) -> None:
-        """Nothing more will come."""
-
-
-class PlainDisplay:
-    """A line per row with every metric, for logs and pipes."""
-
-    def phase(self, words: str) -> None:
-        print(f"# {words}", flush=True)
-
-    def row(self, row: Row) -> None:
-        print(" ".join(f"{inert_line(name)}={_plain(value)}" for name, value in row.items()), flush=True)
-
-    def event(self, event: Row) -> None:
-        values = (
-            f"{inert_line(name)}={_plain(value)}" for name, value in event.items() if name not in {"event", "time"}
-        )
-        print(f"# {inert_line(str(event.get('event')))} {' '.join(values)}", flush=True)
-
-    def refresh(self) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-
-class ProgressDisplay:
-    """A progress bar with the newest numbers, and a line per evaluation above it."""
-
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self._console = Console(highlight=False, markup=False)
-        self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[numbers]}", markup=False),
-            TextColumn("ETA"),
-            TimeRemainingColumn(),
-            console=self._console,
-            # No thread of its own: on a terminal that goes away it would die with a traceback.
-            auto_refresh=False,
-        )
-        self._task = self._progress.add_task("starting", total=None, numbers="")
-        self._progress.start()
-
-    def phase(self, words: str) -> None:
-        self._progress.update(self._task, description=inert_line(words))
-
-    def row(self, row: Row) -> None:
-        numbers = []
-        if isinstance(loss := row.get("train_loss"), float):
-            numbers.append(f"loss {loss:.4f}")
-        if isinstance(rate := row.get("tokens_per_second"), float):
-            numbers.append(f"{rate:,.0f} tokens/s")
-        self._progress.update(self._task, completed=row["step"], numbers=" · ".join(numbers))
-        if isinstance(val_loss := row.get("val_loss"), float):
-            train_loss = row.get("train_eval_loss")
-            train = f"{train_loss:.4f}" if isinstance(train_loss, float) else "–"
-            self._console.print(
-                f"step {row['step']:>7,}   val loss {val_loss:.4f}   train loss {train}   "
-                f"val perplexity {row.get('val_perplexity') or float('nan'):.3f}"
-            )
-
-    def event(self, event: Row) -> None:
-        match event.get("event"):
-            case "started":
-                self._progress.update(self._task, total=event.get("max_steps"), description="training")
-                self._console.print(
-                    f"{inert_line(str(event.get('corpus')))}: {event.get('corpus_characters', 0):,} characters, "
-                    f"vocabulary {event.get('vocab_size', 0):,}; model: {event.get('parameters', 0):,} parameters; "
-                    f"{inert_line(str(event.get('device')))}, {inert_line(str(event.get('precision')))}"
-                )
-                if event.get("resumed_from") is not None:
-                    self._console.print(f"resumed from step {event['resumed_from']:,}")
-            case "paused":
-                self._progress.update(self._task, description="paused")
-            case "continued":
-                self._progress.update(self._task, description="training")
-            case "notice" | "failed":
-                self._console.print(inert_line(str(event.get("message"))))
-
-    def refresh(self) -> None:
-        self._progress.refresh()
-
-    def close(self) -> None:
-        self._progress.stop()
 
 
 def run_headless(session: TrainingSession) -> int:
@@ -147,7 +37,7 @@ def run_headless(session: TrainingSession) -> int:
     def on_signal(number: int, _frame: FrameType | None) -> None:
         nonlocal first_at
         if received and number != signal.SIGHUP:
-            if time.monotonic() - first_at < AGAIN_AFTER:
+            if number == signal.SIGTERM and time.monotonic() - first_at < AGAIN_AFTER:
                 return
             if isinstance(display, ProgressDisplay):
                 _show_cursor()
@@ -237,62 +127,12 @@ def _report(session: TrainingSession, received: list[int], *, curves: bool) -> i
             print(line, file=sys.stderr if session.error else sys.stdout)
         if session.outcome == "finished" and run is not None:
             if curves:
-                _print_curves(run)
-            _print_sample(run)
+                print_curves(run)
+            print_sample(run)
         sys.stdout.flush()
     except OSError:
         _silence()
     return code
-
-
-def closing_words(session: TrainingSession) -> list[str]:
-    """What a person reads when a training of this process has ended: how, where the run lies, how to go on."""
-    run = session.run_directory
-    reason = inert_line(str(session.error) or type(session.error).__name__, 300)
-    if run is None:
-        return ["nothing was trained" if session.error is None else f"nothing was trained: {reason}"]
-    shown = inert_line(str(run.path))
-    if session.error is not None:
-        kept = run.checkpoints()
-        saved = f"the last checkpoint is that of step {kept[-1].step:,}" if kept else "no checkpoint had been saved"
-        return [
-            f"the training failed: {reason}",
-            f"{saved}; details are in {shown}/console.log",
-            *([f"go on with it:  minigpt train --resume {shown}"] if kept else []),
-        ]
-    if session.outcome == "stopped":
-        return [f"stopped and saved: {shown}", f"go on with it:  minigpt train --resume {shown}"]
-    return [f"finished: {shown}", f'let it write:  minigpt generate {shown} --prompt "..."']
-
-
-def _print_curves(run: RunDirectory) -> None:
-    import numpy as np
-    import plotext
-
-    metrics = Metrics(run.metrics_file).read_all()
-    plotext.clear_figure()
-    plotext.theme("clear")  # no colours: the lines differ by their markers
-    plotext.plot_size(min(100, shutil.get_terminal_size().columns), 16)
-    plotext.title("loss")
-    plotext.xlabel("step")
-    drawn = False
-    for name, marker in (("train_loss", "braille"), ("val_loss", "o")):
-        steps, values = metrics.series(name)
-        finite = np.isfinite(values)  # plotext raises on inf
-        if finite.any():
-            draw = plotext.plot if name == "train_loss" else plotext.scatter
-            draw(steps[finite].tolist(), values[finite].tolist(), marker=marker, label=name)
-            drawn = True
-    if drawn:
-        print(f"\n{plotext.build()}")
-
-
-def _print_sample(run: RunDirectory) -> None:
-    samples = read_journal(run.samples_file)
-    if samples:
-        row = samples[-1]
-        print(f"\nits last sample, at step {row.get('step')}:\n")
-        print(inert(str(row.get("prompt", "")) + str(row.get("text", ""))))
 
 
 def _silence() -> None:
@@ -311,10 +151,3 @@ def _show_cursor() -> None:
     with contextlib.suppress(OSError, ValueError):
         if select.select([], [1], [], 0)[1]:
             os.write(1, b"\x1b[?25h\r\n")
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    text = inert_line(str(value), 400)
-    return json.dumps(text, ensure_ascii=False) if " " in text else text

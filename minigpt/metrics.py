@@ -5,12 +5,13 @@ from array import array
 from bisect import bisect_right
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from minigpt.journal import JournalTail, Row
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -105,19 +106,24 @@ class Metrics:
         for series in self._series.values():
             series.cut_after(kept)
         self.last = {}
-        steps, losses = self.series("val_loss")
-        finite = np.isfinite(losses)
-        self.best = None
-        if finite.any():
-            index = int(np.argmin(np.where(finite, losses, np.inf)))
-            self.best = (int(steps[index]), float(losses[index]))
+        evaluated = self._series.get("val_loss") or _Series()
+        losses = [(loss, step) for step, loss in zip(evaluated.steps, evaluated.values, strict=True)]
+        lowest = min((pair for pair in losses if math.isfinite(pair[0])), default=None)
+        self.best = None if lowest is None else (lowest[1], lowest[0])
 
     def names(self) -> list[str]:
         """The metrics that have at least one value, in the order in which they appeared."""
         return [name for name, series in self._series.items() if series.steps]
 
-    def series(self, name: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    def newest(self, name: str) -> float | None:
+        """The newest value of one metric, nan if it was not finite; None for a name that is not there."""
+        series = self._series.get(name)
+        return series.values[-1] if series is not None and series.values else None
+
+    def series(self, name: str) -> "tuple[NDArray[np.int64], NDArray[np.float64]]":
         """Steps and values of one metric; a value that was not finite is nan. Empty for a name that is not there."""
+        import numpy as np  # here: a list of runs does without it
+
         series = self._series.get(name) or _Series()
         return np.asarray(series.steps, dtype=np.int64), np.asarray(series.values, dtype=np.float64)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minigpt.errors import UserError
-from minigpt.files import sync_directory, write_atomically
+from minigpt.files import sync_path, write_atomically
 from minigpt.inert import inert_line
 from minigpt.journal import Row, read_journal
 from minigpt.paths import expand_home, runs_dir
@@ -114,7 +114,7 @@ class RunDirectory:
             write_atomically(building / "config.toml", config.to_toml())
             save_tokenizer(tokenizer, building / "tokenizer.json")
             building.rename(path)
-            sync_directory(path.parent)
+            sync_path(path.parent)
         except OSError as error:
             shutil.rmtree(building, ignore_errors=True)
             in_the_way = isinstance(error, FileExistsError | NotADirectoryError)
@@ -179,20 +179,8 @@ class RunDirectory:
 
     def state(self, events: list[Row] | None = None) -> RunState:
         """What the run is doing. `events` saves reading events.jsonl again for a caller that has its rows."""
-        rows = read_journal(self.events_file) if events is None else events
-        last = next(
-            (event for row in reversed(rows) if isinstance(event := row.get("event"), str) and event in _STATE_EVENTS),
-            None,
-        )
-        if self.is_live():
-            return RunState.PAUSED if last == "paused" else RunState.TRAINING
-        match last:
-            case "finished":
-                return RunState.FINISHED
-            case "stopped":
-                return RunState.STOPPED
-            case _:
-                return RunState.CRASHED
+        live = self.is_live()  # asked first: a run that ends meanwhile has told how before its lock is free
+        return state_of(live, last_state_event(read_journal(self.events_file) if events is None else events))
 
     # ── checkpoints ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -240,6 +228,27 @@ class RunDirectory:
 
 # The events after which a run's state differs from before.
 _STATE_EVENTS = frozenset({"started", "paused", "continued", "stopped", "finished", "failed"})
+
+
+def last_state_event(rows: Iterable[Row], before: str | None = None) -> str | None:
+    """The last event among `rows` that changed what the run is doing; `before` if none of them did."""
+    for row in rows:
+        if isinstance(event := row.get("event"), str) and event in _STATE_EVENTS:
+            before = event
+    return before
+
+
+def state_of(live: bool, last_event: str | None) -> RunState:
+    """What a run is doing, from whether its lock is held and its last event that matters here."""
+    if live:
+        return RunState.PAUSED if last_event == "paused" else RunState.TRAINING
+    match last_event:
+        case "finished":
+            return RunState.FINISHED
+        case "stopped":
+            return RunState.STOPPED
+        case _:
+            return RunState.CRASHED
 
 
 def list_runs() -> list[RunDirectory]:

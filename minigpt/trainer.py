@@ -29,6 +29,7 @@ from minigpt.model import GPT
 from minigpt.optimizer import build_optimizer, learning_rate_at
 from minigpt.rundir import Checkpoint, RunDirectory
 from minigpt.tokenizer import Tokenizer
+from minigpt.training_state import optimizer_states, restore_optimizer_states, restore_rng_states, rng_states
 
 _POLL_INTERVAL = 0.05  # seconds between two looks into commands/
 
@@ -318,16 +319,10 @@ class Trainer:
     # ── checkpoint and back ───────────────────────────────────────────────────────────────────────────────────
 
     def _training_tensors(self) -> dict[str, Tensor]:
-        tensors = {"loss_sum": self.loss_sum, "rng.cpu": torch.get_rng_state()}
+        tensors = {"loss_sum": self.loss_sum, **rng_states(self.device.type)}
         if self.grad_norm is not None:
             tensors["grad_norm"] = self.grad_norm
-        if self.device.type == "cuda":
-            tensors["rng.cuda"] = torch.cuda.get_rng_state()
-        if self.device.type == "mps":
-            tensors["rng.mps"] = torch.mps.get_rng_state()
-        for name, parameter in self.model.named_parameters():
-            for key, value in self.optimizer.state.get(parameter, {}).items():
-                tensors[f"optimizer.{name}.{key}"] = value
+        tensors |= optimizer_states(self.model, self.optimizer)
         return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
     def _info(self) -> dict[str, Any]:
@@ -369,20 +364,11 @@ class Trainer:
             )
         try:
             load_weights(self.model, weights, checkpoint)
-            for name, parameter in self.model.named_parameters():
-                prefix = f"optimizer.{name}."
-                state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-                if state:
-                    # The step counters of a fused optimizer live on the device with the rest.
-                    self.optimizer.state[parameter] = {key: value.to(self.device.type) for key, value in state.items()}
+            restore_optimizer_states(tensors, self.model, self.optimizer)
+            restore_rng_states(tensors, self.device.type)
             self.loss_sum.copy_(tensors["loss_sum"])
             if "grad_norm" in tensors:
                 self.grad_norm = tensors["grad_norm"]
-            torch.set_rng_state(tensors["rng.cpu"])
-            if self.device.type == "cuda" and "rng.cuda" in tensors:
-                torch.cuda.set_rng_state(tensors["rng.cuda"])
-            if self.device.type == "mps" and "rng.mps" in tensors:
-                torch.mps.set_rng_state(tensors["rng.mps"])
             best = info["best"] or {"step": -1, "val_loss": float("inf")}
             self.counters = Counters(
                 step=checkpoint.step,

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,12 @@ Press ? in the program for its keys. Without a screen: minigpt train
 
 def main() -> None:
     """The `minigpt-tui` script."""
-    raise SystemExit(run(sys.argv[1:]))
+    from minigpt.cli import prepare_output, user_errors
+
+    prepare_output()
+    with user_errors("minigpt-tui") as code:
+        code[0] = run(sys.argv[1:])
+    raise SystemExit(code[0])
 
 
 def run(arguments: list[str]) -> int:
@@ -64,27 +70,31 @@ def _with_terminal(target: str | None, options: list[str]) -> int:
         session = app.session
         if session is not None and session.is_alive() and not app.abandoned:
             # Ended by a signal, by a fault of the screen or with the terminal: training does not end with its screen.
-            print(_why_it_waits(session.stop_requested), file=sys.__stderr__, flush=True)
+            print(_why_it_waits(session.stop_requested, terminal.stop_signal), file=sys.__stderr__, flush=True)
             while session.is_alive():
                 session.join(1.0)  # in pieces, between which the main thread can take signals
     if app.abandoned:
         os._exit(130)
-    return _report(app, silent=terminal.dead)
+    return _report(app, terminal.stop_signal, silent=terminal.dead)
 
 
-def _why_it_waits(stop_requested: bool) -> str:
+def _why_it_waits(stop_requested: bool, stop_signal: int | None) -> str:
     if stop_requested:
-        return "saving the run ... (Ctrl+C again ends at once)"
+        hints = {None: "", signal.SIGINT: " (Ctrl+C again ends at once)"}
+        return "saving the run ..." + hints.get(stop_signal, " (Ctrl+C ends at once)")
     return "the screen has ended, the training goes on; Ctrl+C saves and ends it"
 
 
-def _report(app: "MiniGPTApp", *, silent: bool) -> int:
+def _report(app: "MiniGPTApp", stop_signal: int | None, *, silent: bool) -> int:
     code = app.return_code or 0
+    session = app.session
+    if stop_signal is not None and (session is None or (session.error is None and session.outcome != "finished")):
+        code = 128 + stop_signal  # as without a screen
     if app.failure is not None:
         return 2 if silent else _refuse(str(app.failure))
-    if (session := app.session) is None or session.run_directory is None:
+    if session is None or session.run_directory is None:
         return code
-    from minigpt.headless import closing_words
+    from minigpt.epilogue import closing_words
 
     if not silent:
         for line in closing_words(session):
@@ -93,6 +103,7 @@ def _report(app: "MiniGPTApp", *, silent: bool) -> int:
 
 
 def _without_terminal(target: str | None, arguments: list[str]) -> int:
+    from minigpt.inert import inert_line
     from tui.start import names_run
 
     if target is None:
@@ -103,7 +114,7 @@ def _without_terminal(target: str | None, arguments: list[str]) -> int:
     if names_run(target):
         return _refuse(
             f"needs a terminal to show a run, and here is none. `minigpt runs` lists the runs, "
-            f"`minigpt generate {target} --prompt TEXT` lets one write."
+            f"`minigpt generate {inert_line(target)} --prompt TEXT` lets one write."
         )
     from minigpt.cli import main as minigpt
 

@@ -75,7 +75,7 @@ def test_a_checkpoint_half_written_is_not_listed(tmp_path: Path, monkeypatch: py
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    for function in ("save_file", "sync_file", "write_atomically"):
+    for function in ("save_file", "sync_path", "write_atomically"):
         with monkeypatch.context() as patch:
             patch.setattr(f"minigpt.checkpoint.{function}", full)
             with pytest.raises(OSError, match="No space"):

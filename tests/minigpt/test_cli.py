@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import minigpt.corpus
-from minigpt.cli import _printable, age, main
+from minigpt.cli import _printable, main
 from minigpt.config import Config
 from minigpt.rundir import RunDirectory, RunState
 from tests.training import tiny_config, train, write_corpus
@@ -308,13 +308,6 @@ def test_help_of_train_is_found_wherever_it_is_asked_for(
 def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("minigpt-tui ")
-
-
-@pytest.mark.parametrize(
-    ("seconds", "told"), [(-5, "0 s"), (59.9, "59 s"), (60, "1 min"), (7199, "1 h"), (86400 * 3, "3 d")]
-)
-def test_an_age_is_told_in_its_largest_unit(seconds: float, told: str) -> None:
-    assert age(seconds) == told
 
 
 # ── as a process of its own ───────────────────────────────────────────────────────────────────────────────────────

@@ -100,7 +100,7 @@ def test_an_impossible_place_is_refused_in_words(tmp_path: Path, name: str) -> N
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-@pytest.mark.parametrize("failing", ["write_atomically", "sync_directory"])
+@pytest.mark.parametrize("failing", ["write_atomically", "sync_path"])
 def test_a_failure_on_the_way_leaves_no_half_made_run(
     runs: Path, monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:

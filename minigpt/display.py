@@ -1,0 +1,120 @@
+"""How a training without a screen is shown: a line per row for logs and pipes, or a progress bar on a terminal."""
+
+import json
+from typing import Protocol
+
+from minigpt.inert import inert_line
+from minigpt.journal import Row
+
+
+class Display(Protocol):
+    """Shows a training as it goes on."""
+
+    def phase(self, words: str) -> None:
+        """What is being done before the training begins."""
+
+    def row(self, row: Row) -> None:
+        """A row of metrics.jsonl."""
+
+    def event(self, event: Row) -> None:
+        """A row of events.jsonl."""
+
+    def refresh(self) -> None:
+        """Called some times a second."""
+
+    def close(self) -> None:
+        """Nothing more will come."""
+
+
+class PlainDisplay:
+    """A line per row with every metric, for logs and pipes."""
+
+    def phase(self, words: str) -> None:
+        print(f"# {words}", flush=True)
+
+    def row(self, row: Row) -> None:
+        print(" ".join(f"{inert_line(name)}={_plain(value)}" for name, value in row.items()), flush=True)
+
+    def event(self, event: Row) -> None:
+        values = (
+            f"{inert_line(name)}={_plain(value)}" for name, value in event.items() if name not in {"event", "time"}
+        )
+        print(f"# {inert_line(str(event.get('event')))} {' '.join(values)}", flush=True)
+
+    def refresh(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class ProgressDisplay:
+    """A progress bar with the newest numbers, and a line per evaluation above it."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._console = Console(highlight=False, markup=False)
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[numbers]}", markup=False),
+            TextColumn("ETA"),
+            TimeRemainingColumn(),
+            console=self._console,
+            # No thread of its own: on a terminal that goes away it would die with a traceback.
+            auto_refresh=False,
+        )
+        self._task = self._progress.add_task("starting", total=None, numbers="")
+        self._progress.start()
+
+    def phase(self, words: str) -> None:
+        self._progress.update(self._task, description=inert_line(words))
+
+    def row(self, row: Row) -> None:
+        numbers = []
+        if isinstance(loss := row.get("train_loss"), float):
+            numbers.append(f"loss {loss:.4f}")
+        if isinstance(rate := row.get("tokens_per_second"), float):
+            numbers.append(f"{rate:,.0f} tokens/s")
+        self._progress.update(self._task, completed=row["step"], numbers=" · ".join(numbers))
+        if isinstance(val_loss := row.get("val_loss"), float):
+            train_loss = row.get("train_eval_loss")
+            train = f"{train_loss:.4f}" if isinstance(train_loss, float) else "–"
+            self._console.print(
+                f"step {row['step']:>7,}   val loss {val_loss:.4f}   train loss {train}   "
+                f"val perplexity {row.get('val_perplexity') or float('nan'):.3f}"
+            )
+
+    def event(self, event: Row) -> None:
+        match event.get("event"):
+            case "started":
+                self._progress.update(self._task, total=event.get("max_steps"), description="training")
+                self._console.print(
+                    f"{inert_line(str(event.get('corpus')))}: {event.get('corpus_characters', 0):,} characters, "
+                    f"vocabulary {event.get('vocab_size', 0):,}; model: {event.get('parameters', 0):,} parameters; "
+                    f"{inert_line(str(event.get('device')))}, {inert_line(str(event.get('precision')))}"
+                )
+                if event.get("resumed_from") is not None:
+                    self._console.print(f"resumed from step {event['resumed_from']:,}")
+            case "paused":
+                self._progress.update(self._task, description="paused")
+            case "continued":
+                self._progress.update(self._task, description="training")
+            case "notice" | "failed":
+                self._console.print(inert_line(str(event.get("message"))))
+
+    def refresh(self) -> None:
+        self._progress.refresh()
+
+    def close(self) -> None:
+        self._progress.stop()
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    text = inert_line(str(value), 400)
+    return json.dumps(text, ensure_ascii=False) if " " in text else text

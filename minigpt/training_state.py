@@ -1,0 +1,42 @@
+"""The tensors, besides the weights, that a resumed training needs: the optimizer's and the random generators'."""
+
+import torch
+from torch import Tensor, nn
+
+
+def rng_states(device_type: str) -> dict[str, Tensor]:
+    """The states of torch's global generators, from which dropout draws."""
+    states = {"rng.cpu": torch.get_rng_state()}
+    if device_type == "cuda":
+        states["rng.cuda"] = torch.cuda.get_rng_state()
+    if device_type == "mps":
+        states["rng.mps"] = torch.mps.get_rng_state()
+    return states
+
+
+def restore_rng_states(states: dict[str, Tensor], device_type: str) -> None:
+    """Put the generators back. Raises KeyError or RuntimeError if the states are not those of such a device."""
+    torch.set_rng_state(states["rng.cpu"])
+    if device_type == "cuda":
+        torch.cuda.set_rng_state(states["rng.cuda"])
+    if device_type == "mps":
+        torch.mps.set_rng_state(states["rng.mps"])
+
+
+def optimizer_states(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimizer's tensors, such as `optimizer.wte.weight.exp_avg`, by the names of the parameters."""
+    return {
+        f"optimizer.{name}.{key}": value
+        for name, parameter in model.named_parameters()
+        for key, value in optimizer.state.get(parameter, {}).items()
+    }
+
+
+def restore_optimizer_states(states: dict[str, Tensor], model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """The inverse of `optimizer_states`, on the device of each parameter."""
+    for name, parameter in model.named_parameters():
+        prefix = f"optimizer.{name}."
+        state = {key.removeprefix(prefix): value for key, value in states.items() if key.startswith(prefix)}
+        if state:
+            # The step counters of a fused optimizer live on the device with the rest.
+            optimizer.state[parameter] = {key: value.to(parameter.device) for key, value in state.items()}
