@@ -251,6 +251,8 @@ def train(task: dict[str, Any]) -> dict[str, float]:
         app.run()
     metrics = Metrics(list_runs()[0].metrics_file).read_all()
     row_steps, elapsed = metrics.series("elapsed")
+    if row_steps[-1] != steps:
+        raise SystemExit(f"the run came to step {row_steps[-1]} only")
     first = int((row_steps >= 100).argmax())
     times = os.times()
     return {

@@ -10,8 +10,9 @@ import sys
 
 from minigpt.checkpoint import load_for_generation
 from minigpt.corpus import load_corpus
-from minigpt.generate import Sampling, generate
+from minigpt.generate import generate
 from minigpt.rundir import RunDirectory
+from minigpt.sampling import Sampling
 
 SEEDS = range(1, 9)
 

@@ -145,8 +145,9 @@ def _generate(arguments: list[str]) -> int:
     from minigpt.checkpoint import load_for_generation
     from minigpt.config import DeviceConfig
     from minigpt.device import choose_device
-    from minigpt.generate import Sampling, generate
+    from minigpt.generate import generate
     from minigpt.prompt import typed_prompt
+    from minigpt.sampling import Sampling
 
     device = choose_device(DeviceConfig.model_validate({"type": options.device}))
     model, tokenizer = load_for_generation(run, checkpoint, device.type)

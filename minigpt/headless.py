@@ -78,7 +78,8 @@ def run_headless(session: TrainingSession) -> int:
         except OSError:
             _silence()
         for number, handler in previous.items():
-            signal.signal(number, handler)
+            # The second half of a doubled SIGTERM may come only now; the process is ending as it was asked to.
+            signal.signal(number, signal.SIG_IGN if received and number == signal.SIGTERM else handler)
     return _report(session, received, curves=isinstance(display, ProgressDisplay))
 
 

@@ -55,9 +55,14 @@ class Metrics:
         self.best: tuple[int, float] | None = None
         """Step and value of the lowest val_loss so far."""
 
-    def poll(self) -> bool:
-        """Take in what was written since the last call; whether anything was."""
-        rows = self._tail.poll()
+    @property
+    def offset(self) -> int:
+        """How far into the file it has read."""
+        return self._tail.offset
+
+    def poll(self, limit: int = 32 << 20) -> bool:
+        """Take in at most `limit` bytes of what was written since the last call; whether anything was."""
+        rows = self._tail.poll(limit)
         changed = False
         if self._tail.restarts != self._restarts:
             self._restarts = self._tail.restarts

@@ -7,7 +7,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -177,10 +177,10 @@ class RunDirectory:
             os.close(descriptor)
         return False
 
-    def state(self, events: list[Row] | None = None) -> RunState:
-        """What the run is doing. `events` saves reading events.jsonl again for a caller that has its rows."""
+    def state(self) -> RunState:
+        """What the run is doing."""
         live = self.is_live()  # asked first: a run that ends meanwhile has told how before its lock is free
-        return state_of(live, last_state_event(read_journal(self.events_file) if events is None else events))
+        return state_of(live, last_state_event(read_journal(self.events_file)))
 
     # ── checkpoints ───────────────────────────────────────────────────────────────────────────────────────────
 

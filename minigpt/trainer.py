@@ -22,12 +22,13 @@ from minigpt.device import Device, configure_threads
 from minigpt.errors import UserError
 from minigpt.evaluate import evaluate_loss
 from minigpt.files import write_atomically
-from minigpt.generate import Sampling, generate
+from minigpt.generate import generate
 from minigpt.inert import inert_line
 from minigpt.journal import JournalWriter, Row, read_journal
 from minigpt.model import GPT
 from minigpt.optimizer import build_optimizer, learning_rate_at
 from minigpt.rundir import Checkpoint, RunDirectory
+from minigpt.sampling import Sampling
 from minigpt.tokenizer import Tokenizer
 from minigpt.training_state import optimizer_states, restore_optimizer_states, restore_rng_states, rng_states
 

@@ -12,25 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from minigpt.errors import UserError
-from minigpt.inert import inert_line
-from minigpt.journal import JournalWriter, read_journal
+from minigpt.inert import inert, inert_line
+from minigpt.journal import JournalTail, JournalWriter, Row
 from minigpt.rundir import Checkpoint, RunDirectory
+from minigpt.sampling import Sampling
 
 if TYPE_CHECKING:
     from minigpt.model import GPT
     from minigpt.tokenizer import Tokenizer
 
 HISTORY_LENGTH = 100
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How the model is to choose its tokens, and how many."""
-
-    temperature: float = 0.8
-    top_k: int = 40
-    max_new_tokens: int = 200
-    seed: int = 1
+_TAIL = 256 << 10  # of each transcript: the history is read before the chat can be shown
 
 
 @dataclass(frozen=True)
@@ -82,12 +74,12 @@ class Answer(threading.Thread):
     """The answer to one prompt. Start it, then read its fields while and after it runs."""
 
     def __init__(
-        self, run: RunDirectory, prompt: str, settings: Settings, models: Models, transcript: "Transcript"
+        self, run: RunDirectory, prompt: str, sampling: Sampling, models: Models, transcript: "Transcript"
     ) -> None:
         # A daemon, since quitting must not wait for an import of torch.
         super().__init__(name="chat", daemon=True)
         self.prompt = prompt
-        self.settings = settings
+        self.sampling = sampling
         self.state: Literal["loading", "writing", "done", "stopped", "failed"] = "loading"
         self.described: Described | None = None
         self.error = ""
@@ -104,6 +96,7 @@ class Answer(threading.Thread):
 
     @property
     def going_on(self) -> bool:
+        """Whether more text may come."""
         return self.state in {"loading", "writing"}
 
     def cancel(self) -> None:
@@ -120,12 +113,10 @@ class Answer(threading.Thread):
         self._transcript.append(self)
 
     def _write(self) -> None:
-        from minigpt.generate import Sampling, generate
+        from minigpt.generate import generate
 
         self.described, model, tokenizer = self._models.open_newest(self._run_directory)
-        settings = self.settings
-        sampling = Sampling(settings.max_new_tokens, settings.temperature, settings.top_k, settings.seed)
-        for piece in generate(model, tokenizer, self.prompt, sampling, self._cancelled.is_set):
+        for piece in generate(model, tokenizer, self.prompt, self.sampling, self._cancelled.is_set):
             self._pieces.append(piece)
             self.state = "writing"
         self.state = "stopped" if self._cancelled.is_set() else "done"
@@ -143,7 +134,7 @@ class Transcript:
         """Add one answer; one that could not be given is left out."""
         if answer.described is None or answer.state == "failed":
             return
-        settings = answer.settings
+        sampling = answer.sampling
         row = {
             "time": time.time(),
             "step": answer.described.checkpoint.step,
@@ -151,10 +142,10 @@ class Transcript:
             "prompt": answer.prompt,
             "text": answer.text,
             "stopped": answer.state == "stopped",
-            "temperature": settings.temperature,
-            "top_k": settings.top_k,
-            "max_new_tokens": settings.max_new_tokens,
-            "seed": settings.seed,
+            "temperature": sampling.temperature,
+            "top_k": sampling.top_k,
+            "max_new_tokens": sampling.max_new_tokens,
+            "seed": sampling.seed,
         }
         try:
             with self._lock:
@@ -168,27 +159,26 @@ class Transcript:
             return  # a chat on a full or read-only disk is still a chat
 
     def earlier_prompts(self) -> list[str]:
-        """The prompts of this and earlier chats with the run, oldest first, each once."""
+        """The prompts of this and earlier chats with the run, oldest first, each once.
+
+        One that could steer the terminal was not typed here, and is left out.
+        """
         prompts: dict[str, None] = {}
         try:
             paths = sorted(self._directory.glob("*.jsonl"))[-10:]
         except OSError:
             return []
         for path in paths:
-            for row in read_journal(path):
-                if isinstance(prompt := row.get("prompt"), str):
+            for row in _last_rows(path):
+                if isinstance(prompt := row.get("prompt"), str) and inert(prompt) == prompt:
                     prompts.pop(prompt, None)
                     prompts[prompt] = None
         return list(prompts)[-HISTORY_LENGTH:]
 
 
-def first_checkpoint_step(run: RunDirectory) -> int | None:
-    """The step by which a run without checkpoints will have one, from its configuration as it stands."""
-    import tomli
-
+def _last_rows(path: Path) -> list[Row]:
     try:
-        train = tomli.loads(run.config_file.read_text(encoding="utf-8")).get("train", {})
-    except (OSError, ValueError):
-        return None
-    intervals = [train.get(key) for key in ("checkpoint_interval", "max_steps")] if isinstance(train, dict) else []
-    return min((interval for interval in intervals if isinstance(interval, int)), default=None)
+        offset = max(0, path.stat().st_size - _TAIL)
+    except OSError:
+        return []
+    return JournalTail(path, offset).poll(_TAIL)

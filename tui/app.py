@@ -184,7 +184,7 @@ class MiniGPTApp(App[None]):
     @on(Loaded)
     def take_result(self, message: Loaded) -> None:
         """Show what was asked for, or why that cannot be."""
-        self._start = None
+        start, self._start = self._start, None
         self._home.show_status("")
         if isinstance(message.result, UserError):
             self._fail(message.result)
@@ -192,16 +192,16 @@ class MiniGPTApp(App[None]):
             self._from_command_line = False
             self.open_run(message.result)
         else:
-            self._show_session(message.result)
+            self._show_session(message.result, (start and start.name) or "a new run")
 
-    def _show_session(self, session: "TrainingSession") -> None:
+    def _show_session(self, session: "TrainingSession", name: str) -> None:
         from tui.screens.dashboard import DashboardScreen
 
         self.session = session
         self._announced = None
         session.start()
         self.action_go_home()  # from the dashboard of a run that is resumed
-        self.push_screen(DashboardScreen(session=session))
+        self.push_screen(DashboardScreen(session=session, name=name))
         self._watch = self.set_interval(WATCH_INTERVAL, self._watch_session)
 
     def _watch_session(self) -> None:
@@ -211,7 +211,15 @@ class MiniGPTApp(App[None]):
         if (run := session.run_directory) is not None and self._announced is None:
             self._announced = run
             self._from_command_line = False
-            self._on_run(run.console_file)
+            try:
+                self._on_run(run.console_file)
+            except OSError as error:
+                reason = error.strerror or str(error)
+                self.notify(
+                    f"What is printed cannot be kept in {run.console_file.name}: {reason}. The training goes on.",
+                    severity="warning",
+                    markup=False,
+                )
         if alive:
             return
         if self._watch is not None:

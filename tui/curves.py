@@ -56,12 +56,15 @@ def _legend(
         legend.append((f"⠤ train {figure(float(train[-1]))}", TRAIN))
     if val.size:
         legend.append((f"● val {figure(float(val[-1]))}", VAL))
+    resumed = [("┊ resumed", LABEL)] if following.metrics.recoveries else []
+    if perplexity:  # here before the best, for which there is less room in the other chart: one of the two names it
+        legend += resumed
     if best is not None:
         # Which step it was stands in one of the charts: in the other one the title needs the room.
         place = "" if perplexity else f" at {best[0]:,}"
         legend.append((f"★ best {figure(best[1])}{place}", BEST))
-    if following.metrics.recoveries:
-        legend.append(("┊ resumed", LABEL))
+    if not perplexity:
+        legend += resumed
     return tuple(legend)
 
 

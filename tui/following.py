@@ -1,5 +1,6 @@
 """What the screen knows of one run: the one object that follows a run directory's files for it."""
 
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -7,59 +8,81 @@ from numpy.typing import NDArray
 
 from minigpt.journal import JournalTail, Row
 from minigpt.metrics import Metrics
-from minigpt.rundir import RunDirectory, RunState
-from tui.run_list import LIVE
+from minigpt.run_list import LIVE
+from minigpt.rundir import RunDirectory, RunState, last_state_event, state_of
 
 _RATE_ROWS = 20
+_BITE = 1 << 20  # bytes of each file in one poll: some hundredths of a second
 
 
 class Following:
-    """Takes in by `poll` what a run directory has grown by, and answers from that without touching files."""
+    """Takes in by `poll` what a run directory has grown by, and answers from that without touching files.
 
-    def __init__(self, run: RunDirectory) -> None:
+    `since` is where in events.jsonl the attempt begins that is about to start, for one in this process.
+    """
+
+    def __init__(self, run: RunDirectory, since: int = 0) -> None:
         self.run = run
         self.metrics = Metrics(run.metrics_file)
-        self.events: list[Row] = []
         self.samples: list[Row] = []
         """The samples to show: of steps that were done again after a crash, only the last attempt's."""
         self.state = RunState.TRAINING
+        self.starting = False
+        """Whether somebody holds the run, but has not begun to train it."""
+        self.behind = True
+        """Whether there is more to read than one `poll` takes."""
         self.started: Row = {}
         """The last `started` event: device, precision, corpus, the number of steps and so on."""
         self.settings = _settings(run)
+        self._since = since
         self._event_tail = JournalTail(run.events_file)
         self._sample_tail = JournalTail(run.samples_file)
         self._all_samples: list[Row] = []
+        self._state_event: str | None = None
+        self._newest_event: Row = {}
+        self._failure = ""
+        self._resumptions: dict[int, int] = {}
+        """The attempts that went on from a checkpoint, with its step."""
         self._series: dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]] = {}
 
     def poll(self) -> tuple[bool, list[Row]]:
-        """Read on; whether there are new metrics, and the new events."""
-        new_events = self._event_tail.poll()
-        self.events += new_events
+        """Read on, at most a megabyte of each file; whether there are new metrics, and the new events."""
+        live = self.run.is_live()  # asked first: a run that ends meanwhile has told how before its lock is free
+        offsets = self._event_tail.offset, self.metrics.offset
+        new_events = self._event_tail.poll(_BITE)
         for event in new_events:
-            if event.get("event") == "started":
-                self.started = event
+            self._take_event(event)
         new_samples = [row for row in self._sample_tail.poll() if isinstance(row.get("text"), str)]
         self._all_samples += new_samples
         if new_samples or any(event.get("event") == "started" for event in new_events):
             self.samples = self._valid_samples()
-        self.state = self.run.state(self.events)
-        grown = self.metrics.poll()
+        grown = self.metrics.poll(_BITE)
         if grown:
             self._series.clear()
+        read = (self._event_tail.offset - offsets[0], self.metrics.offset - offsets[1])
+        self.behind = max(read) > _BITE // 2
+        self.starting = live and self._event_tail.offset <= self._since
+        self.state = state_of(live, None if self.starting else self._state_event)
         return grown, new_events
 
+    def _take_event(self, event: Row) -> None:
+        self._newest_event = event
+        self._state_event = last_state_event([event], self._state_event)
+        if event.get("event") == "started":
+            self.started = event
+            self._failure = ""
+            if event.get("resumed_from") is not None:
+                self._resumptions[_number(event.get("attempt"), 1)] = _number(event.get("resumed_from"), 0)
+        elif event.get("event") == "failed":
+            self._failure = str(event.get("message", ""))
+
     def _valid_samples(self) -> list[Row]:
-        resumed = {
-            _number(event.get("attempt"), 1): _number(event.get("resumed_from"), 0)
-            for event in self.events
-            if event.get("event") == "started" and event.get("resumed_from") is not None
-        }
         return [
             sample
             for sample in self._all_samples
             if all(
                 _number(sample.get("attempt"), 1) >= attempt or _number(sample.get("step"), 0) <= step
-                for attempt, step in resumed.items()
+                for attempt, step in self._resumptions.items()
             )
         ]
 
@@ -67,14 +90,25 @@ class Following:
 
     @property
     def is_live(self) -> bool:
+        """Whether somebody trains the run, or is about to."""
         return self.state in LIVE
 
     @property
     def step(self) -> int:
-        """The step of the newest row; before there is one in this attempt, that of the newest event."""
-        if self.metrics.last:
-            return _number(self.metrics.last.get("step"), 0)
-        return _number(self.events[-1].get("step"), 0) if self.events else 0
+        """The newest step of the last attempt that there are events or rows of."""
+        event_step = _number(self._newest_event.get("step"), 0)
+        if self._rows_are_abandoned:
+            return event_step
+        row_step = _number(self.metrics.last.get("step"), 0)
+        return max(row_step, event_step) if self._attempt == self.metrics.attempt else row_step
+
+    @property
+    def _attempt(self) -> int:
+        return _number(self._newest_event.get("attempt"), 1) if self._newest_event else 0
+
+    @property
+    def _rows_are_abandoned(self) -> bool:
+        return self.starting or self._attempt > self.metrics.attempt
 
     @property
     def max_steps(self) -> int:
@@ -86,16 +120,15 @@ class Following:
     def series(self, name: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Steps and values of one metric, kept until the file grows: several parts of the screen ask for the same."""
         if name not in self._series:
-            self._series[name] = self.metrics.series(name)
+            steps, values = self.metrics.series(name)
+            # Copies: what it returns may share memory with the reader's own arrays, which then cannot grow.
+            self._series[name] = steps.copy(), values.copy()
         return self._series[name]
 
     def latest(self, name: str) -> float | None:
-        """The newest value of a metric, None if there is none."""
-        value = self.metrics.last.get(name)
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return float(value)
-        _, values = self.series(name)
-        return float(values[-1]) if values.size else None
+        """The newest value of a metric in the last attempt, None if there is none or it is no finite number."""
+        value = None if self._rows_are_abandoned else self.metrics.newest(name)
+        return value if value is not None and isfinite(value) else None
 
     def highest(self, name: str) -> float | None:
         """The highest finite value of a metric over the run, None if there is none."""
@@ -106,31 +139,21 @@ class Following:
     def seconds_left(self) -> float | None:
         """How long the rest will take at the pace of the last rows, evaluations included; None while unknown."""
         steps, elapsed = self.series("elapsed")
-        if steps.size < 2 or not self.max_steps:
+        if steps.size < 2 or not self.max_steps or self.starting:
             return None
         first = max(0, steps.size - _RATE_ROWS)
         done, took = int(steps[-1] - steps[first]), float(elapsed[-1] - elapsed[first])
-        if done <= 0 or not took >= 0:
-            return None
-        return max(0, self.max_steps - self.step) * took / done
+        left = max(0, self.max_steps - self.step) * took / done if done > 0 and took >= 0 else float("nan")
+        return left if isfinite(left) else None
 
     def failure(self) -> str:
         """The message of the last attempt's failure, empty if it recorded none."""
-        for event in reversed(self.events):
-            match event.get("event"):
-                case "failed":
-                    return str(event.get("message", ""))
-                case "started":
-                    break
-        return ""
-
-    def answer_to(self, command: str) -> Row | None:
-        """The event by which the trainer answered a command, if it did."""
-        return next((event for event in reversed(self.events) if event.get("command") == command), None)
+        return self._failure
 
 
 def _number(value: Any, otherwise: int) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) else otherwise
+    valid = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**62
+    return int(value) if valid else otherwise
 
 
 def _settings(run: RunDirectory) -> dict[str, Any]:

@@ -80,8 +80,9 @@ def _with_terminal(target: str | None, options: list[str]) -> int:
 
 def _why_it_waits(stop_requested: bool, stop_signal: int | None) -> str:
     if stop_requested:
-        hints = {None: "", signal.SIGINT: " (Ctrl+C again ends at once)"}
-        return "saving the run ..." + hints.get(stop_signal, " (Ctrl+C ends at once)")
+        if stop_signal is None:  # asked on the screen: a signal would be the first
+            return "saving the run ..."
+        return f"saving the run ... (Ctrl+C{' again' if stop_signal == signal.SIGINT else ''} ends at once)"
     return "the screen has ended, the training goes on; Ctrl+C saves and ends it"
 
 

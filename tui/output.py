@@ -46,6 +46,7 @@ class TerminalOutput(io.TextIOBase):
 
     @property
     def stalled(self) -> bool:
+        """The terminal is there, but hasn't taken any output for a while."""
         return (self._writing or bool(self._pending)) and time.monotonic() - self._progress_at > STALLED_AFTER
 
     def fileno(self) -> int:
@@ -89,6 +90,7 @@ class TerminalOutput(io.TextIOBase):
             )
 
     def mark_dead(self) -> None:
+        """Give the terminal up: nothing more is written."""
         with self._changed:
             self.dead = True
             self._pending.clear()

@@ -3,7 +3,7 @@
 BUDGET = 0.003
 """The share of one core that redrawing the charts may take: the trainer's thread pays for it several times over."""
 
-SHORTEST = 2.0  # seconds
+SHORTEST = 4.0  # seconds
 LONGEST = 30.0
 EAGER_FOR = 10.0
 """For so long after the start, or after a change that somebody waits for, SHORTEST_EAGER holds instead."""
@@ -21,6 +21,7 @@ class Pace:
         self._began: float | None = None
 
     def is_due(self, now: float) -> bool:
+        """Whether it is time to draw again."""
         if self._began is None:
             self._began = now
         return now - self._drawn >= self.interval(now) - SLACK

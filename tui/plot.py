@@ -1,7 +1,7 @@
 """Line charts drawn into a grid of characters, without a terminal or a widget: braille dots, axes, marks.
 
-A redraw has to be cheap enough to happen beside a training thread, so all of it is array arithmetic: a chart costs
-about a millisecond, however long the series are.
+A redraw has to be cheap enough to happen beside a training thread, so all of it is array arithmetic. What it costs
+still grows with the series; how often it may happen follows from that (`tui.pace`).
 """
 
 from dataclasses import dataclass

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Union
 
 from minigpt.errors import UserError
 from minigpt.inert import inert_line
-from minigpt.paths import runs_dir
+from minigpt.paths import expand_home, runs_dir
 from minigpt.presets import list_presets
 from minigpt.rundir import RunDirectory
 
@@ -23,7 +23,9 @@ Result = Union["TrainingSession", RunDirectory, UserError]
 class Start:
     """One thing to be started: `begin` works it out in a thread and hands over a session, a run or what is wrong."""
 
-    def __init__(self, work: Callable[[], "TrainingSession | RunDirectory"]) -> None:
+    def __init__(self, work: Callable[[], "TrainingSession | RunDirectory"], name: str = "") -> None:
+        self.name = name
+        """The run's, where there is one already."""
         self._work = work
 
     @classmethod
@@ -34,7 +36,7 @@ class Start:
     @classmethod
     def resumed(cls, run: RunDirectory) -> "Start":
         """An existing run, to be gone on with."""
-        return cls(lambda: _resumed_session(run))
+        return cls(lambda: _resumed_session(run), run.name)
 
     @classmethod
     def from_command_line(cls, target: str, options: Sequence[str]) -> "Start":
@@ -59,7 +61,10 @@ def names_run(target: str) -> bool:
     """Whether a target of the command line means a run, rather than a configuration."""
     if target.endswith(".toml") or any(preset.name == target for preset in list_presets()):
         return False
-    return Path(target).expanduser().is_dir() or (runs_dir() / target).is_dir()
+    try:
+        return expand_home(target).is_dir() or (runs_dir() / target).is_dir()
+    except (OSError, ValueError):  # no path at all: what it is then refused as says more
+        return False
 
 
 def _from_command_line(target: str, options: list[str]) -> "TrainingSession | RunDirectory":

@@ -61,6 +61,8 @@ class Terminal:
         self._on_stop = on_stop
         self._ending = False
         self._stop_requested_at: float | None = None
+        self.stop_signal: int | None = None
+        """The signal that asked for the end, once one has."""
         self._app: App[Any] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -68,11 +70,6 @@ class Terminal:
     def dead(self) -> bool:
         """The terminal is gone for good."""
         return self._output.dead
-
-    @property
-    def stalled(self) -> bool:
-        """The terminal is there, but hasn't taken any output for a while."""
-        return self._output.stalled
 
     def __enter__(self) -> Terminal:
         sys.stdout.flush()
@@ -224,6 +221,7 @@ class Terminal:
     def _stop(self, signum: int) -> None:
         if self._stop_requested_at is None:
             self._stop_requested_at = time.monotonic()
+            self.stop_signal = signum
             self._on_stop()
             self._end_screen()
         elif time.monotonic() - self._stop_requested_at > AGAIN_AFTER:

@@ -190,8 +190,9 @@ def test_sigterm_saves_and_gives_the_terminal_back(endless: Path) -> None:
         run = only_run()
         program.wait_until(lambda: steps_of(run)[-1:] > [20])
         program.send_signal(signal.SIGTERM)
-        program.wait()
+        assert program.wait() == 128 + signal.SIGTERM, "as without a screen"
         program.assert_restored()
+        assert "again" not in program.after_the_screen
         assert f"stopped and saved: {run.path}" in program.after_the_screen
         assert "Traceback" not in program.after_the_screen
     assert run.state() is RunState.STOPPED

@@ -11,10 +11,11 @@ import pytest
 
 from minigpt.checkpoint import load_for_generation
 from minigpt.errors import UserError
-from minigpt.generate import Sampling, generate
+from minigpt.generate import generate
 from minigpt.journal import read_journal
 from minigpt.metrics import Metrics
 from minigpt.rundir import RunDirectory, RunState
+from minigpt.sampling import Sampling
 from minigpt.session import TrainingSession
 from tests.training import assert_same_run, resume, tiny_config, train, write_corpus
 

@@ -5,8 +5,9 @@ import torch
 
 from minigpt.config import ModelConfig
 from minigpt.errors import UserError
-from minigpt.generate import Sampling, choose_token, generate, generate_ids
+from minigpt.generate import choose_token, generate, generate_ids
 from minigpt.model import GPT
+from minigpt.sampling import Sampling
 from minigpt.tokenizer import ByteTokenizer, CharTokenizer
 
 TOKENIZER = CharTokenizer(list("abcdefghij \n"))

@@ -266,7 +266,6 @@ def test_events_that_are_none_do_not_hide_the_state() -> None:
     with run.events_file.open("a") as file:
         file.write('{"event": ["stopped"]}\n{"event": {}}\n{"event": null}\n{}\n{"event": "unheard-of"}\nhalf')
     assert run.state() == RunState.FINISHED
-    assert run.state([{"event": "stopped"}, {"event": []}]) == RunState.STOPPED
 
 
 # ── its checkpoints ───────────────────────────────────────────────────────────────────────────────────────────────

@@ -31,6 +31,7 @@ class MadeUpSession(threading.Thread):
         self.outcome: str | None = None
         self.phase = "training"
         self.stop_requested = False
+        self.offsets = {"events": 0}
         self.may_end = threading.Event()
 
     def request_stop(self) -> None:
@@ -237,6 +238,7 @@ def test_a_run_is_told_from_a_configuration(tmp_path: Path, runs: Path, monkeypa
     monkeypatch.chdir(tmp_path)
     (tmp_path / "quickstart").mkdir()
     (runs / "brave-otter").mkdir(parents=True)
+    assert not any(names_run(target) for target in ("~nosuchuser/x", "x" * 300, "a\0b"))
     assert [names_run(target) for target in ("quickstart", "a.toml", "brave-otter", "nothing", str(tmp_path))] == [
         False,
         False,
@@ -244,6 +246,37 @@ def test_a_run_is_told_from_a_configuration(tmp_path: Path, runs: Path, monkeypa
         False,
         True,
     ]
+
+
+async def test_a_full_disk_costs_the_console_not_the_screen(recorded: RunDirectory) -> None:
+    """Guards against an OSError in a timer, which ended the app beside a training that went on."""
+
+    def full(_: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    session = MadeUpSession(recorded)
+    app = MiniGPTApp(on_run=full)
+    app.session = session  # type: ignore[assignment]
+    session.start()
+    async with app.run_test() as pilot:
+        app._watch_session()
+        await pilot.pause()
+        assert any("No space left" in toast.message for toast in app._notifications)
+    session.may_end.set()
+
+
+async def test_a_resumed_run_goes_by_its_name(recorded: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards against `a new run` over one that is known."""
+    from tui.screens.dashboard import DashboardScreen
+
+    session = MadeUpSession()
+    monkeypatch.setattr("tui.start._resumed_session", lambda _: session)
+    app = MiniGPTApp()
+    async with app.run_test() as pilot:
+        await pilot.pause()
+        app.resume_run(recorded)
+        await until(pilot, lambda: isinstance(app.screen, DashboardScreen) and recorded.name in shown(app))
+    session.may_end.set()
 
 
 # ── without a terminal ────────────────────────────────────────────────────────────────────────────────────────────
@@ -284,6 +317,20 @@ def test_without_a_terminal_a_configuration_trains_headless(tiny_toml: Path) -> 
     assert done.returncode == 0, done.stderr
     assert "val_loss=" in done.stdout
     assert "\x1b" not in done.stdout + done.stderr
+
+
+def test_a_reader_that_has_seen_enough_is_no_fault() -> None:
+    """Guards `minigpt-tui --help | head -1`, which ended in a traceback."""
+    program = subprocess.Popen(
+        [sys.executable, "-c", "from tui.main import main; main()", "--help"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert program.stdout is not None and program.stderr is not None
+    program.stdout.close()
+    assert program.stderr.read() == b""
+    assert program.wait() == 0
+    program.stderr.close()
 
 
 def test_help_and_version() -> None:

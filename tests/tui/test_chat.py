@@ -9,18 +9,21 @@ from pathlib import Path
 import pytest
 from textual.app import App, ComposeResult
 from textual.containers import VerticalScroll
+from textual.events import Key, Paste
 from textual.pilot import Pilot
 from textual.widgets import Static
 
 from minigpt.config import Config
 from minigpt.journal import read_journal
+from minigpt.prompt import typed_prompt
 from minigpt.rundir import RunDirectory
+from minigpt.sampling import Sampling
 from tests.recorded import recorded_run
 from tests.training import train
-from tui.answering import Answer, Described, Models, Settings
+from tui.answering import Answer, Described, Models, Transcript
 from tui.app import MiniGPTApp
 from tui.theme import DARK
-from tui.widgets.chat import ChatPane, PromptInput, exchange_text, from_line, to_line
+from tui.widgets.chat import ChatPane, PromptInput, exchange_text, to_line
 from tui.widgets.sampling import SamplingInput, SamplingRow
 
 
@@ -167,12 +170,11 @@ async def test_the_text_cannot_steer_the_terminal_or_the_markup(
 async def test_without_a_checkpoint_the_prompt_is_kept(tmp_path: Path) -> None:
     """Guards against a prompt lost because it was typed too early."""
     run = recorded_run(tmp_path, steps=100, ended="")
-    (run.config_file).write_text("[train]\ncheckpoint_interval = 250\nmax_steps = 2000\n")
     app = PaneApp(run)
     async with app.run_test() as pilot:
         assert "no checkpoint yet" in str(app.pane.border_title)
         await ask(pilot, "MARLOW:")
-        assert "the first comes by step 250" in app.problem
+        assert "No checkpoint yet" in app.problem
         assert app.prompt.value == "MARLOW:"
 
 
@@ -198,7 +200,7 @@ async def test_settings_are_changed_by_keys_and_checked(recorded: RunDirectory, 
     app = PaneApp(recorded)
     async with app.run_test() as pilot:
         await pilot.press("tab", "up", "up", "tab", "down")
-        assert app.query_one(SamplingRow).settings() == Settings(temperature=1.0, top_k=35)
+        assert app.query_one(SamplingRow).sampling() == Sampling(temperature=1.0, top_k=35)
         await pilot.press("tab", *"12345")
         assert app.problem == "length 12345: must be a whole number from 1 to 9999"
         await ask(pilot, "MARLOW:")
@@ -270,19 +272,91 @@ async def test_a_read_only_run_still_chats(recorded: RunDirectory, model: MadeUp
 
 async def test_pasted_lines_stay(recorded: RunDirectory) -> None:
     """Guards against Textual's Input, which keeps the first line of a paste only."""
-    from textual.events import Paste
-
     app = PaneApp(recorded)
     async with app.run_test() as pilot:
-        app.prompt.post_message(Paste("ROMEO:\nIs the day so\\young?\n"))
+        app.prompt.post_message(Paste("ROMEO:\r\nIs the day so\\young?\r"))
         await pilot.pause()
         assert app.prompt.value == "ROMEO:\\nIs the day so\\\\young?"
+        app.prompt.value = ""
+        app.prompt.post_message(Paste("a\x1b]0;t\x07b"))
+        await pilot.pause()
+        assert app.prompt.value == "a␛]0;t␇b"
+
+
+async def test_a_transcript_cannot_steer_the_terminal(recorded: RunDirectory) -> None:
+    """Guards against a run from elsewhere: an escape code in its history went to the terminal with the prompt."""
+    rows = [{"prompt": "safe\n"}, {"prompt": "\x1b]0;t\x07"}, {"prompt": "\u202e"}]
+    (recorded.chat_dir / "1.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert Transcript(recorded).earlier_prompts() == ["safe\n"]
+
+
+def test_of_a_long_transcript_only_the_end_is_read(recorded: RunDirectory) -> None:
+    """Guards the opening of the dashboard, which waits for the history."""
+    with (recorded.chat_dir / "1.jsonl").open("w") as file:
+        for number in range(2000):
+            file.write(json.dumps({"prompt": str(number), "text": "x" * 1000}) + "\n")
+    prompts = Transcript(recorded).earlier_prompts()
+    assert len(prompts) == 100 and prompts[-1] == "1999"
+
+
+def burst(app: PaneApp, keys: str) -> None:
+    """Keys that arrive in one piece, as a slow connection bundles them: nobody waits for one before the next."""
+    names = {"\x7f": "backspace", "\r": "enter", "\t": "tab", "<": "left", "^": "home"}
+    for key in keys:
+        name = names.get(key)
+        app.post_message(Key(name or key, None if name else key))
+
+
+@pytest.mark.parametrize(
+    ("keys", "value"), [("xx\x7fyy", "xyy"), ("abc<<X", "aXbc"), ("b^a", "ab"), ("a\x7f\x7f\x7fb", "b")]
+)
+async def test_keys_in_one_burst_keep_their_order(recorded: RunDirectory, keys: str, value: str) -> None:
+    """Textual inserted the letters at once and carried out the other keys only afterwards."""
+    app = PaneApp(recorded)
+    async with app.run_test() as pilot:
+        burst(app, keys)
+        await pilot.pause(0.05)
+        assert app.prompt.value == value
+
+
+async def test_what_is_typed_behind_enter_is_the_next_prompt(recorded: RunDirectory, model: MadeUpModel) -> None:
+    """It was taken for part of the prompt that Enter had sent, and erased with it."""
+    model.released.set()
+    app = PaneApp(recorded)
+    async with app.run_test() as pilot:
+        burst(app, "one\rtwo")
+        await until(pilot, lambda: [prompt for prompt, _ in model.asked] == ["one"])
+        await pilot.pause(0.05)
+        assert app.prompt.value == "two"
+
+
+async def test_a_burst_that_leads_from_field_to_field(recorded: RunDirectory) -> None:
+    """Five backspaces and a number gave half of the number; what followed Tab or Enter stayed in the old field."""
+    app = PaneApp(recorded)
+    async with app.run_test() as pilot:
+        burst(app, "\t\x7f\x7f\x7f\x7f\x7f1.25\rabc\t\t7")
+        await pilot.pause(0.1)
+        assert app.query_one(SamplingRow).sampling() == Sampling(temperature=1.25, top_k=7)
+        assert app.prompt.value == "abc"
+
+
+async def test_a_message_outlasts_the_letters_before_it(recorded: RunDirectory, model: MadeUpModel) -> None:
+    """In a burst the letters' own events come after the message, which they took away."""
+    app = PaneApp(recorded)
+    async with app.run_test() as pilot:
+        await ask(pilot, "one")
+        burst(app, "two\r")
+        await pilot.pause(0.1)
+        assert "still answering" in app.problem and app.prompt.value == "two"
+        await pilot.press("x")
+        assert not app.problem
+    model.released.set()
 
 
 @pytest.mark.parametrize("text", ["", "a", "a\nb", "a\\nb", "\\", "\\\\n\n"])
 def test_a_line_gives_back_the_text(text: str) -> None:
     """Guards against a prompt that changes when it comes back from the history."""
-    assert from_line(to_line(text)) == text
+    assert typed_prompt(to_line(text)) == text
 
 
 def test_an_engine_that_fails_is_a_message(recorded: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -292,9 +366,7 @@ def test_an_engine_that_fails_is_a_message(recorded: RunDirectory, monkeypatch: 
         raise RuntimeError("out of memory\nwith details")
 
     monkeypatch.setattr(Models, "open_newest", broken)
-    from tui.answering import Transcript
-
-    answer = Answer(recorded, "a", Settings(), Models(), Transcript(recorded))
+    answer = Answer(recorded, "a", Sampling(), Models(), Transcript(recorded))
     answer.run()
     assert "✗ RuntimeError: out of memory⏎with details" in exchange_text(answer).plain
 

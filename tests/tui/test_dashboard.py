@@ -16,12 +16,13 @@ from minigpt.journal import JournalWriter
 from minigpt.telemetry import GpuReading, HostReading, ProcessReading, Reading, Telemetry
 from tests.recorded import MAX_STEPS, recorded_run
 from tui.app import MiniGPTApp
+from tui.figures import duration, short_count
 from tui.screens.dashboard import DashboardScreen
 from tui.screens.dialogs import ConfirmScreen
 from tui.widgets.chart import Chart
 from tui.widgets.chat import ChatPane
 from tui.widgets.memory import MemoryPane
-from tui.widgets.progress import StatusLine, duration, short_count
+from tui.widgets.progress import StatusLine
 from tui.widgets.sample import SamplePane
 
 GIB = 1 << 30
@@ -347,6 +348,104 @@ async def test_a_trainer_that_does_not_answer_is_reported(tmp_path, monkeypatch)
             await until(pilot, lambda: any("has not answered" in toast for toast in toasts(pilot.app)), 3.0)
 
 
+async def test_a_command_is_not_sent_again_before_its_answer(tmp_path):
+    """A held key sent a command, and started another chain of looks at the files, for each of its repetitions."""
+    run = recorded_run(tmp_path, ended="", steps=1000)
+    with run.locked():
+        async with dashboard(run) as (pilot, screen):
+            await pilot.press(*"ssssspp")
+            assert sorted(commands_of(run)) == ["pause", "save"]
+            looks = []
+            look = screen._following.poll
+            screen._following.poll = lambda: looks.append(1) or look()
+            await pilot.pause(1.0)
+            assert len(looks) <= 14
+            answer_all(run, "saved", "paused")
+            await until(pilot, lambda: not screen._waiting, 1.0)
+            await pilot.press("p")
+            assert commands_of(run) == ["resume"]
+
+
+async def test_text_of_an_answer_is_no_format(tmp_path):
+    """A message with braces, from a file that anybody may have written, was a KeyError."""
+    run = recorded_run(tmp_path, ended="", steps=1000)
+    with run.locked():
+        async with dashboard(run) as (pilot, _):
+            await pilot.press("s")
+            (path,) = run.commands_dir.glob("*.json")
+            journal = JournalWriter(run.events_file)
+            journal.append({"event": "notice", "message": "{x} {0}", "command": path.stem})
+            journal.close()
+            await until(pilot, lambda: "{x} {0}" in toasts(pilot.app), 2.0)
+
+
+async def test_numbers_that_are_none_leave_the_figures_standing(tmp_path):
+    """Null is read as nan, and a duration of nan raised."""
+    run = recorded_run(tmp_path, ended="", steps=1000)
+    metrics = JournalWriter(run.metrics_file)
+    metrics.append({"step": 1010, "attempt": 1, "elapsed": None, "epoch": None, "tokens_per_second": None})
+    metrics.close()
+    async with dashboard(run) as (_, screen):
+        assert "step 1,010/2,000" in words_of(screen, "#progress")
+        assert "nan" not in words_of(screen, "#progress")
+
+
+async def test_the_telemetry_is_opened_once_for_each_process(tmp_path, monkeypatch):
+    """Every pause and every answer initialized NVML anew."""
+    opened = []
+    monkeypatch.setattr(Telemetry, "__init__", lambda _, **kwargs: opened.append(kwargs["pid"]))
+    run = recorded_run(tmp_path, ended="", steps=1000)
+    with run.locked():
+        async with dashboard(run) as (pilot, screen):
+            await pilot.press("p")
+            answer_all(run, "paused")
+            await until(pilot, lambda: "paused" in words_of(screen, "#header"), 2.0)
+            assert len(opened) == 1
+
+
+async def test_a_long_run_is_read_in_bites(tmp_path, monkeypatch):
+    """The screen and the training beside it stood still for a second while all of it was read at once."""
+    monkeypatch.setattr("tui.following._BITE", 20_000)
+    notices = []
+    write = DashboardScreen._write_notice
+    monkeypatch.setattr(DashboardScreen, "_write_notice", lambda self, text: notices.append(text) or write(self, text))
+    async with dashboard(recorded_run(tmp_path)) as (pilot, screen):
+        await until(pilot, lambda: "step 2,000/2,000" in words_of(screen, "#progress"))
+        assert screen._following.series("train_loss")[0].size == 200
+        assert notices.count("reading the run …") > 1 and "reading" not in words_of(screen, "#notice")
+
+
+async def test_a_run_that_is_resumed_does_not_show_what_was_abandoned(tmp_path):
+    """It went on as paused at a step it had not come to, until its first row."""
+    run = recorded_run(tmp_path, ended="paused", steps=1200)
+    offsets = {"events": run.events_file.stat().st_size}
+    session = SimpleNamespace(phase="building", run_directory=run, error=None, outcome=None, offsets=offsets)
+    with run.locked():
+        async with dashboard(session=session) as (pilot, screen):
+            assert "starting" in words_of(screen, "#header")
+            assert "paused" not in words_of(screen, "#header")
+            assert "1,200" not in words_of(screen, "#progress")
+            journal = JournalWriter(run.events_file)
+            journal.append({"event": "started", "step": 1000, "attempt": 2, "resumed_from": 1000, "max_steps": 2000})
+            journal.close()
+            await until(pilot, lambda: "● training" in words_of(screen, "#header"))
+            await until(pilot, lambda: "step 1,000/2,000" in words_of(screen, "#progress"))
+
+
+async def test_the_panes_come_with_their_charts(tmp_path, monkeypatch):
+    """For one frame the charts' column stood empty beside filled panes."""
+    frames = []
+
+    def seen(app, screen, _):
+        if isinstance(screen, DashboardScreen) and screen.query(Chart):
+            frames.append(screen_text(app))
+
+    monkeypatch.setattr(MiniGPTApp, "_display", seen)
+    async with dashboard(recorded_run(tmp_path)) as (pilot, _):
+        await until(pilot, lambda: bool(frames))
+    assert "● val" in frames[0] and "┤" in frames[0] and "MARLOW" in frames[0]
+
+
 async def test_the_scale_of_the_loss_changes_by_key(tmp_path):
     async with dashboard(recorded_run(tmp_path)) as (pilot, screen):
         seen = []
@@ -413,7 +512,9 @@ async def test_a_run_that_dies_under_the_screen_is_noticed(tmp_path):
 
 
 async def test_a_session_shows_its_phase_until_there_is_a_run(tmp_path):
-    session = SimpleNamespace(phase="reading the corpus", run_directory=None, error=None, outcome=None)
+    session = SimpleNamespace(
+        phase="reading the corpus", run_directory=None, error=None, outcome=None, offsets={"events": 0}
+    )
     async with dashboard(session=session) as (pilot, screen):
         assert words_of(screen, "#notice") == "reading the corpus"
         assert not screen.query(Chart)
@@ -429,7 +530,7 @@ async def test_a_session_shows_its_phase_until_there_is_a_run(tmp_path):
 
 async def test_a_session_that_fails_before_its_run_says_why():
     error = UserError("corpus.txt: no such file [red]")
-    session = SimpleNamespace(phase="ended", run_directory=None, error=error, outcome=None)
+    session = SimpleNamespace(phase="ended", run_directory=None, error=error, outcome=None, offsets={"events": 0})
     async with dashboard(session=session, size=(80, 24)) as (pilot, screen):
         assert "corpus.txt: no such file [red]" in screen_text(pilot.app)
         await pilot.press("p", "l", "2", "c", "[", "r")
@@ -438,7 +539,7 @@ async def test_a_session_that_fails_before_its_run_says_why():
 
 async def test_a_session_that_fails_later_says_what_was_saved(tmp_path):
     run = recorded_run(tmp_path, ended="", steps=1000)
-    session = SimpleNamespace(phase="training", run_directory=run, error=None, outcome=None)
+    session = SimpleNamespace(phase="training", run_directory=run, error=None, outcome=None, offsets={"events": 0})
     with contextlib.ExitStack() as stack:
         stack.enter_context(run.locked())
         async with dashboard(session=session) as (pilot, screen):
@@ -455,7 +556,8 @@ def test_the_dashboard_is_there_before_torch_is():
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "0:00"), (42.9, "0:42"), (727, "12:07"), (11100, "3:05:00"), (187200, "2 d 4 h")]
+    ("seconds", "text"),
+    [(0, "0:00"), (42.9, "0:42"), (727, "12:07"), (11100, "3:05:00"), (187200, "2 d 4 h"), (float("nan"), "–")],
 )
 def test_durations(seconds, text):
     assert duration(seconds) == text
@@ -470,7 +572,7 @@ def test_durations(seconds, text):
         (20480, "20.5k"),
         (824320, "824k"),
         (12_400_000, "12.4M"),
-        (3e9, "3.00G"),
+        (1_557_611_200, "1.56B"),
     ],
 )
 def test_short_counts(number, text):

@@ -27,6 +27,24 @@ def test_a_run_that_is_gone_has_crashed(tmp_path, ended):
     assert following.failure() == ("the disk is full" if ended else "")
 
 
+def test_the_step_is_the_newest_of_rows_and_events(tmp_path):
+    """After a stop between two rows the top line and the last checkpoint named different steps."""
+    run = recorded_run(tmp_path, ended="stopped", steps=1205)
+    following = Following(run)
+    following.poll()
+    assert following.step == 1205
+
+
+def test_a_number_that_is_none_is_no_answer(tmp_path):
+    run = recorded_run(tmp_path, ended="", steps=300)
+    metrics = JournalWriter(run.metrics_file)
+    metrics.append({"step": 310, "attempt": 1, "elapsed": float("inf"), "train_loss": None})
+    metrics.close()
+    following = Following(run)
+    following.poll()
+    assert following.latest("elapsed") is following.latest("train_loss") is following.seconds_left() is None
+
+
 def test_time_left_comes_from_the_pace_of_the_last_rows(tmp_path):
     run = recorded_run(tmp_path, ended="", steps=1000)
     following = Following(run)
@@ -86,6 +104,21 @@ def test_new_rows_are_reported_once(tmp_path):
     metrics.close()
     assert following.poll()[0]
     assert following.series("train_loss")[0].size == before + 1
+
+
+def test_a_picture_that_is_still_held_does_not_stop_the_growth(tmp_path):
+    """Series that shared memory with the reader raised BufferError when the next rows came, and ended the screen."""
+    run = recorded_run(tmp_path, ended="", steps=300)
+    following = Following(run)
+    following.poll()
+    held = following.series("train_loss"), following.series("val_loss")
+    metrics = JournalWriter(run.metrics_file)
+    for step in range(310, 5000, 10):
+        metrics.append({"step": step, "attempt": 1, "train_loss": 2.0, "val_loss": 2.0})
+    metrics.close()
+    assert following.poll()[0]
+    assert held[0][0].size == 30
+    assert following.series("train_loss")[0].size == 30 + 469
 
 
 def test_drawing_stays_within_its_share_of_a_core():

@@ -14,11 +14,11 @@ from textual.widgets import Static
 from minigpt.files import write_atomically
 from minigpt.journal import JournalWriter
 from minigpt.presets import Preset
-from minigpt.rundir import RunDirectory, RunState
-from tests.recorded import BEGAN, recorded_run
+from minigpt.run_list import RunList
+from minigpt.rundir import RunDirectory
+from tests.recorded import BEGAN
 from tui.app import MiniGPTApp
-from tui.run_list import RunList, age, summarize
-from tui.screens.home import HomeScreen, in_short
+from tui.screens.home import HomeScreen
 from tui.widgets.row_table import RowTable, without_middle
 
 PRESETS = [
@@ -50,8 +50,7 @@ def make_run(
     events.append({"event": "started", "step": 0, "attempt": 1, "max_steps": 2000})
     metrics = JournalWriter(run.metrics_file)
     if loss is not None:
-        events.append({"event": "evaluated", "step": 1250, "attempt": 1, "val_loss": loss})
-        metrics.append({"step": 1250, "attempt": 1})
+        metrics.append({"step": 1250, "attempt": 1, "val_loss": loss})
     if event:
         events.append({"event": event, "step": 1250, "attempt": 1})
     events.close()
@@ -177,59 +176,37 @@ async def test_no_runs_says_where_they_will_be(runs: Path) -> None:
         assert app.asked == [("start", "shakespeare-cpu")]
 
 
-def test_a_list_reads_only_what_changed(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Guards against reading a hundred runs every two seconds."""
-    run = make_run(runs, "one", event="finished")
-    make_run(runs, "two", event="finished")
-    read: list[str] = []
+async def test_a_covered_list_is_not_read(runs: Path) -> None:
+    """Under a dashboard it was read every two seconds, and each change of it repainted the whole dashboard."""
+    from textual.screen import Screen
 
-    def counting(run: RunDirectory) -> Any:
-        read.append(run.name)
-        return summarize(run)
-
-    monkeypatch.setattr("tui.run_list.summarize", counting)
-    run_list = RunList()
-    run_list.read()
-    assert sorted(read) == ["one", "two"]
-    run_list.read()
-    assert len(read) == 2
-    events = JournalWriter(run.events_file)
-    events.append({"event": "started", "step": 1250, "attempt": 2})
-    events.close()
-    assert run_list.read()[0].state is RunState.CRASHED
-    assert read[2:] == ["one"]
+    app = Asked()
+    async with app.run_test() as pilot:
+        await settle(pilot)
+        home = app.screen
+        assert isinstance(home, HomeScreen)
+        await app.push_screen(Screen())
+        home._reading = None
+        home._read_runs()
+        assert home._reading is None
 
 
-def test_a_summary_of_damaged_files(tmp_path: Path) -> None:
-    """Guards against rubbish in a run directory taking the home screen along."""
-    run = recorded_run(tmp_path)
-    assert summarize(run).step == 2000
-    assert summarize(run).val_loss == pytest.approx(1.2828, abs=1e-4)
-    run.metrics_file.write_bytes(b'{"step": 10}\nnot json\n[1]\n{"step": 2')
-    assert summarize(run).step == 10
-    run.metrics_file.write_bytes(b"\xff" * 100_000)
-    run.events_file.write_bytes(b'{"event": ["x"], "val_loss": "low", "max_steps": null}\n')
-    summary = summarize(run)
-    assert (summary.step, summary.val_loss, summary.max_steps) == (None, None, None)
+async def test_what_a_thread_could_not_do_is_said(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards against a list that stays empty without a word."""
+
+    def broken(_: object) -> None:
+        raise RuntimeError("no such [b]thing\nat all")
+
+    monkeypatch.setattr(RunList, "read", broken)
+    app = Asked()
+    async with app.run_test() as pilot:
+        for _ in range(50):
+            await pilot.pause(0.02)
+        status = str(app.screen.query_one("#home-status", Static).content)
+        assert status == "the runs cannot be read: RuntimeError: no such [b]thing⏎at all"
 
 
-@pytest.mark.parametrize(
-    ("number", "shown"),
-    [(0, "0"), (999, "999"), (28_400, "28.4k"), (813_056, "813k"), (10_700_000, "10.7M"), (1_557_611_200, "1.56B")],
-)
-def test_counts_are_short(number: int, shown: str) -> None:
-    assert in_short(number) == shown
-
-
-def test_ages_and_cut_names() -> None:
-    assert [age(seconds) for seconds in (-5, 59, 60, 7200, 86400, 200_000)] == [
-        "now",
-        "now",
-        "1 min",
-        "2 h",
-        "1 day",
-        "2 days",
-    ]
+def test_cut_names() -> None:
     assert without_middle("2026-11-20-quickstart-brave-otter", 21) == "2026-11-20…rave-otter"
     assert without_middle("short", 8) == "short"
 

@@ -10,18 +10,20 @@ from textual.binding import Binding
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.screen import Screen
+from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Footer, Static
 
 from minigpt.commands import CommandName, send_command
 from minigpt.errors import UserError
-from minigpt.inert import inert
+from minigpt.inert import inert, inert_line
 from minigpt.journal import Row
 from minigpt.rundir import RunDirectory, RunState
 from minigpt.telemetry import Telemetry
 from tui.curves import loss_picture, perplexity_picture
 from tui.following import Following
 from tui.pace import SLACK, Pace
+from tui.plot import Picture
 from tui.screens.dialogs import Choice, ConfirmScreen
 from tui.widgets.chart import Chart
 from tui.widgets.chat import ChatPane
@@ -39,6 +41,7 @@ EAGER_INTERVAL = 0.5  # both, while the first points are waited for
 BATCH_TIME = 0.01
 ANSWER_INTERVAL = 0.1  # while a command waits for its answer
 ANSWER_PATIENCE = 10.0
+BITE_INTERVAL = 0.01  # while the beginning of a long run is still being read
 
 PANES = {"charts": "charts", "sample": "sample and memory", "chat": "chat"}
 
@@ -54,7 +57,8 @@ _ANSWERS = {
 class DashboardScreen(Screen[None]):
     """Charts, memory, samples and chat of one run.
 
-    Given a session without a directory yet, it says what the session is doing and opens the run once there is one.
+    Given a session without a directory yet, it says what the session is doing and opens the run once there is one;
+    until then `name` is what it goes by.
     """
 
     BINDING_GROUP_TITLE = "Dashboard"
@@ -76,17 +80,27 @@ class DashboardScreen(Screen[None]):
         Binding("3", "show_pane('chat')", "chat", show=False),
     ]
 
-    def __init__(self, run: RunDirectory | None = None, session: "TrainingSession | None" = None) -> None:
+    def __init__(
+        self, run: RunDirectory | None = None, session: "TrainingSession | None" = None, name: str = "a new run"
+    ) -> None:
         super().__init__(classes="-opening")
         self.run_directory = run
         self.session = session
+        self._name_before = inert_line(run.name if run is not None else name)
         self._following: Following | None = None
+        """Set once it has read what there is and the panes stand."""
+        self._reading: Following | None = None
+        self._bites: Timer | None = None
         self._telemetry: Telemetry | None = None
+        self._measured: tuple[object, ...] = ()
+        """What the telemetry was opened for."""
         self._pace = Pace()
         self._charts_behind = False
         self._looked_at = self._drawn_at = 0.0
-        self._waiting: dict[str, float] = {}
+        self._looking = False
+        self._waiting: dict[str, tuple[CommandName, float]] = {}
         """Commands without an answer yet, with the time at which the wait for it ends."""
+        self._answers: Timer | None = None
         self._scales = 0
         self._reported: BaseException | None = None
 
@@ -102,26 +116,43 @@ class DashboardScreen(Screen[None]):
 
     async def on_mount(self) -> None:
         self.action_show_pane("charts")
+        self._answers = self.set_interval(ANSWER_INTERVAL, self._look, pause=True)
         await self._look()
         self.set_interval(EAGER_INTERVAL, self._tick)
 
     async def _open(self, run: RunDirectory) -> None:
+        """Read another bite of the run, and with the last of it show the panes."""
         self.run_directory = run
-        following = Following(run)
+        if self._reading is None:
+            self._reading = Following(run, self.session.offsets["events"] if self.session else 0)
+        following = self._reading
         following.poll()
-        await self.query_one("#body").mount(
-            Vertical(Chart("loss", id="loss"), Chart("perplexity", id="perplexity"), id="charts"),
-            Vertical(
-                Vertical(MemoryPane(id="memory"), SamplePane(id="sample"), id="facts"),
-                ChatPane(run),
-                id="side",
-            ),
-        )
-        self.remove_class("-opening")
-        self._following = following
-        self._open_telemetry()
-        self._charts_behind = True
-        self._show_all()
+        if following.behind:
+            self.query_one("#header", StatusLine).show(Content.styled(self._name_before, "bold"))
+            self._write_notice("reading the run …")
+            if self._bites is None:
+                self._bites = self.set_interval(BITE_INTERVAL, self._look)
+            return
+        if self._bites is not None:
+            self._bites.pause()  # not stop(), which cancels the task that this runs in
+            self._bites = None
+        # In one batch, or a frame could show some panes with their content and others without.
+        with self.app.batch_update():
+            await self.query_one("#body").mount(
+                Vertical(Chart("loss", id="loss"), Chart("perplexity", id="perplexity"), id="charts"),
+                Vertical(
+                    Vertical(MemoryPane(id="memory"), SamplePane(id="sample"), id="facts"),
+                    ChatPane(run),
+                    id="side",
+                ),
+            )
+            self.remove_class("-opening")
+            self._following = following
+            self._open_telemetry()
+            for chart in self.query(Chart):
+                chart.show(self._picture_for(chart))
+            self._charts_behind = True
+            self._show_all()
         # The panes have their sizes only after the next layout.
         self.call_after_refresh(self._show_all)
 
@@ -130,23 +161,33 @@ class DashboardScreen(Screen[None]):
         if following is None:
             return
         started = following.started
-        pid = started.get("pid") if following.is_live else None
+        pid = started.get("pid") if following.is_live and not following.starting else None
+        pid = pid if isinstance(pid, int) else None
         uuid = started.get("device_uuid")
-        self._telemetry = Telemetry(
-            pid=pid if isinstance(pid, int) else None,
-            wants_gpu=started.get("device") == "cuda",
-            gpu_uuid=uuid if isinstance(uuid, str) else None,
-        )
+        uuid = uuid if isinstance(uuid, str) else None
+        wants_gpu = started.get("device") == "cuda"
+        if self._measured != (pid, wants_gpu, uuid) or self._telemetry is None:
+            self._measured = (pid, wants_gpu, uuid)
+            self._telemetry = Telemetry(pid=pid, wants_gpu=wants_gpu, gpu_uuid=uuid)
 
     # ── following ─────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _tick(self) -> None:
         now = monotonic()
-        if self._pace.is_eager(now) or now - self._looked_at >= LOOK_INTERVAL - SLACK:
+        if self._bites is None and (self._pace.is_eager(now) or now - self._looked_at >= LOOK_INTERVAL - SLACK):
             await self._look()
 
     async def _look(self) -> None:
         """Take in what is new and draw what is due."""
+        # Each timer has a task of its own: two looks could open the run twice.
+        if not self._looking:
+            self._looking = True
+            try:
+                await self._take_in_and_draw()
+            finally:
+                self._looking = False
+
+    async def _take_in_and_draw(self) -> None:
         self._looked_at = monotonic()
         if self._following is None:
             run = self.run_directory or (self.session.run_directory if self.session else None)
@@ -155,14 +196,15 @@ class DashboardScreen(Screen[None]):
                 return
             await self._open(run)
         following = self._following
-        assert following is not None
-        before = following.state
+        if following is None:
+            return
+        before = following.state, following.starting
         grown, new_events = following.poll()
         self._charts_behind |= grown
         for event in new_events:
             self._take_event(event)
-        self._give_up_waiting()
-        if before != following.state or self._session_failed():
+        self._give_up_waiting(following)
+        if before != (following.state, following.starting) or self._session_failed():
             self._charts_behind = True
             self._pace.hurry()
             self._open_telemetry()
@@ -179,18 +221,24 @@ class DashboardScreen(Screen[None]):
             self._show_samples()
         command = event.get("command")
         if isinstance(command, str) and self._waiting.pop(command, None) is not None:
-            text = _ANSWERS.get(str(name), str(event.get("message", name)))
-            step = event.get("step")
-            self.notify(inert(text.format(step=step if isinstance(step, int) else 0)), markup=False, timeout=3)
+            text = str(event.get("message", name))  # from a file: not to be taken for a format
+            if known := _ANSWERS.get(str(name)):
+                step = event.get("step")
+                text = known.format(step=step if isinstance(step, int) else 0)
+            self.notify(inert(text), markup=False, timeout=3)
             self._drawn_at = 0.0
         elif name == "notice":
             self.notify(inert(str(event.get("message", ""))), markup=False)
 
-    def _give_up_waiting(self) -> None:
+    def _give_up_waiting(self, following: Following) -> None:
         now = monotonic()
-        for command in [command for command, end in self._waiting.items() if now > end]:
+        if not following.is_live:
+            self._waiting.clear()  # nobody is there any more, and the notice says why
+        for command in [command for command, (_, end) in self._waiting.items() if now > end]:
             del self._waiting[command]
             self.notify("The trainer has not answered yet; it takes commands between two steps.", severity="warning")
+        if not self._waiting and self._answers is not None:
+            self._answers.pause()
 
     def _session_failed(self) -> bool:
         error = self.session.error if self.session else None
@@ -237,11 +285,15 @@ class DashboardScreen(Screen[None]):
         self._charts_behind = False
         begin, now = thread_time(), monotonic()
         for chart in charts:
-            make = loss_picture if chart.id == "loss" else perplexity_picture
-            logarithmic = bool((self._scales + 2) & (1 if chart.id == "loss" else 2))
-            chart.show(make(following, logarithmic))
+            chart.show(self._picture_for(chart))
         # What Textual spends on bringing it to the terminal belongs to the cost too.
         self.call_after_refresh(lambda: self._pace.spent(thread_time() - begin, now))
+
+    def _picture_for(self, chart: Chart) -> Picture:
+        assert self._following is not None
+        make = loss_picture if chart.id == "loss" else perplexity_picture
+        logarithmic = bool((self._scales + 2) & (1 if chart.id == "loss" else 2))
+        return make(self._following, logarithmic)
 
     def _show_figures(self) -> None:
         if self._following is not None:
@@ -265,7 +317,7 @@ class DashboardScreen(Screen[None]):
         session = self.session
         if session is None:
             return
-        self.query_one("#header", StatusLine).show(Content.styled("a new run", "bold"))
+        self.query_one("#header", StatusLine).show(Content.styled(self._name_before, "bold"))
         notice = session.phase
         if session.error is not None:
             what = str(session.error) if isinstance(session.error, UserError) else f"an error: {session.error!r}"
@@ -318,30 +370,32 @@ class DashboardScreen(Screen[None]):
         return True
 
     def action_send(self, command: CommandName) -> None:
+        """Leave a command for the trainer, unless it has not answered the same one yet."""
         run = self.run_directory
-        if run is None:
+        if run is None or self._is_waiting_for(command):
             return
         try:
             identity = send_command(run.commands_dir, command)
         except OSError as error:
             self.notify(f"The command could not be left for the trainer: {error.strerror}.", severity="error")
             return
-        self._waiting[identity] = monotonic() + ANSWER_PATIENCE
-        self._await_answers()
+        self._waiting[identity] = (command, monotonic() + ANSWER_PATIENCE)
+        if self._answers is not None:
+            self._answers.resume()
 
-    def _await_answers(self) -> None:
-        async def look_again() -> None:
-            await self._look()
-            self._await_answers()
-
-        if self._waiting:
-            self.set_timer(ANSWER_INTERVAL, look_again)
+    def _is_waiting_for(self, *commands: CommandName) -> bool:
+        return any(name in commands for name, _ in self._waiting.values())
 
     def action_pause(self) -> None:
+        """Pause the training, or go on with it; until the trainer has answered nobody knows which of the two."""
+        if self._is_waiting_for("pause", "resume"):
+            return
         paused = self._following is not None and self._following.state is RunState.PAUSED
         self.action_send("resume" if paused else "pause")
 
     def action_stop(self) -> None:
+        """Ask whether to end the training."""
+
         def answered(answer: str | None) -> None:
             if answer == "stop":
                 self.action_send("stop")
@@ -351,16 +405,20 @@ class DashboardScreen(Screen[None]):
         self.app.push_screen(ConfirmScreen("Stop this run?", question, choices), answered)
 
     def action_resume(self) -> None:
+        """Go on with a run that ended before its last step."""
         self.app.resume_run(self.run_directory)  # type: ignore[attr-defined]
 
     def action_focus_chat(self) -> None:
+        """Go into the chat."""
         self.action_show_pane("chat")
 
     def action_toggle_log(self) -> None:
+        """Go on to the next of the four combinations of linear and logarithmic scales."""
         self._scales = (self._scales + 1) % 4
         self._draw_charts()
 
     def action_leaf(self, by: int) -> None:
+        """Show an older (-1) or newer (1) sample."""
         self.query_one(SamplePane).leaf(by)
 
     def action_show_pane(self, name: str) -> None:

@@ -66,6 +66,7 @@ class ConfirmScreen(ModalScreen[str]):
         self.action_answer(event.button.id or "")
 
     def action_answer(self, answer: str) -> None:
+        """Close with this answer, if it is one of the choices."""
         if answer in self._choices:
             self.dismiss(answer)
 
@@ -99,6 +100,7 @@ class KeysScreen(ModalScreen[None]):
                 yield Static(table)
 
     def action_scroll(self, lines: int) -> None:
+        """Scroll by so many lines."""
         self.query_one("#keys").scroll_relative(y=lines, animate=False)
 
 

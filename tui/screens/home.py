@@ -1,6 +1,7 @@
 """The home screen: presets to start, and runs to open or resume."""
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -16,8 +17,9 @@ from textual.widgets import DataTable, Footer, Static
 from minigpt.inert import inert_line
 from minigpt.paths import runs_dir
 from minigpt.presets import Preset, list_presets
+from minigpt.run_list import LIVE, RunList, RunSummary, age, now
 from minigpt.rundir import RunDirectory, RunState
-from tui.run_list import LIVE, RunList, RunSummary, age, now
+from tui.figures import short_count
 from tui.widgets.row_table import Entry, Field, RowTable
 
 if TYPE_CHECKING:
@@ -57,6 +59,13 @@ class HomeScreen(Screen[None]):
             super().__init__()
             self.counts = counts
 
+    class Trouble(Message):
+        """A thread could not do its work."""
+
+        def __init__(self, text: str) -> None:
+            super().__init__()
+            self.text = text
+
     def __init__(self, status: str = "") -> None:
         super().__init__()
         self._status = status
@@ -86,7 +95,7 @@ class HomeScreen(Screen[None]):
                     Field("state"),
                     Field("step", "right"),
                     Field("of", "right", wide_only=100),
-                    Field("val loss", "right"),
+                    Field("best val", "right"),
                     Field("age", "right"),
                 ),
                 id="runs",
@@ -107,7 +116,21 @@ class HomeScreen(Screen[None]):
     def _after_first_frame(self) -> None:
         self._app.first_frame_painted()
         self._read_runs()
-        threading.Thread(target=self._count_parameters, name="presets", daemon=True).start()
+        self._in_thread("presets", self._count_parameters)
+
+    def _in_thread(self, what: str, work: Callable[[], None]) -> threading.Thread:
+        def run() -> None:
+            try:
+                work()
+            except Exception as error:  # noqa: BLE001 - a thread would end without a word
+                self.post_message(self.Trouble(f"the {what} cannot be read: {type(error).__name__}: {error}"))
+
+        thread = threading.Thread(target=run, name=what, daemon=True)
+        thread.start()
+        return thread
+
+    def on_home_screen_trouble(self, message: Trouble) -> None:
+        self.show_status(message.text)
 
     def on_screen_resume(self, event: events.ScreenResume) -> None:
         if self._runs is not None:
@@ -155,7 +178,7 @@ class HomeScreen(Screen[None]):
             counts[preset.name] = _UNKNOWN
             try:
                 if vocab_size := vocab_size_of(config):
-                    counts[preset.name] = in_short(count_parameters(config.model, vocab_size))
+                    counts[preset.name] = short_count(count_parameters(config.model, vocab_size))
                 else:
                     counts[preset.name] = "needs download"
             except Exception:  # noqa: BLE001 - likewise
@@ -169,14 +192,14 @@ class HomeScreen(Screen[None]):
     # ── runs ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _read_runs(self) -> None:
-        if not self.is_current or (self._reading is not None and self._reading.is_alive()):
+        # Not `is_current`, which also holds for a screen that is covered: drawing it would repaint the one above.
+        if self.app.screen is not self or (self._reading is not None and self._reading.is_alive()):
             return
 
         def read() -> None:
             self.post_message(self.RunsRead(self._run_list.read()))
 
-        self._reading = threading.Thread(target=read, name="run-list", daemon=True)
-        self._reading.start()
+        self._reading = self._in_thread("runs", read)
 
     def on_home_screen_runs_read(self, message: RunsRead) -> None:
         before, self._runs = self._runs, message.runs
@@ -234,17 +257,6 @@ class HomeScreen(Screen[None]):
             self._app.resume_run(RunDirectory(summary.run.path))
 
 
-def in_short(number: int) -> str:
-    """A count in three digits or so: `804k`, `10.7M`, `1.56B`."""
-    for limit, divisor, unit in ((1e6, 1e3, "k"), (1e9, 1e6, "M"), (float("inf"), 1e9, "B")):
-        if number < 1000:
-            break
-        if number < limit:
-            value = number / divisor
-            return f"{value:.2f}{unit}" if value < 10 else f"{value:.1f}{unit}" if value < 100 else f"{value:.0f}{unit}"
-    return str(number)
-
-
 def _states(runs: list[RunSummary] | None) -> list[tuple[Path, RunState]] | None:
     return None if runs is None else [(summary.run.path, summary.state) for summary in runs]
 
@@ -255,7 +267,7 @@ def _entry(summary: RunSummary, time: float) -> Entry:
         _STATES[summary.state],
         _UNKNOWN if summary.step is None else f"{summary.step:,}",
         _UNKNOWN if summary.max_steps is None else f"{summary.max_steps:,}",
-        _UNKNOWN if summary.val_loss is None else f"{summary.val_loss:.4f}",
+        _UNKNOWN if summary.best is None else f"{summary.best[1]:.4f}",
         "now" if summary.state in LIVE else age(time - summary.written),
     )
     return Entry(str(summary.run.path), cells, "bold" if summary.state in LIVE else "")

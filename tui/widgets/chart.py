@@ -1,7 +1,5 @@
 """The chart widget: draws a picture into cells of its own and repaints only those that changed."""
 
-from time import thread_time
-
 from rich.segment import Segment
 from rich.style import Style
 from textual.geometry import Region
@@ -24,11 +22,11 @@ class Chart(Widget):
 
     @property
     def picture(self) -> Picture:
+        """What is shown."""
         return self._picture
 
-    def show(self, picture: Picture) -> float:
-        """Draw another picture and return what that cost, in seconds of this thread."""
-        begin = thread_time()
+    def show(self, picture: Picture) -> None:
+        """Draw another picture."""
         self._picture = picture
         before = self._grid
         self._grid = draw(picture, self.size.width, self.size.height)
@@ -36,7 +34,6 @@ class Chart(Widget):
             self.refresh()
         elif spans := self._grid.changed_spans(before):
             self.refresh(*(Region(column, row, width, 1) for row, column, width in spans))
-        return thread_time() - begin
 
     def on_resize(self) -> None:
         self.show(self._picture)
@@ -49,7 +46,10 @@ class Chart(Widget):
         width = self.size.width
         if not self._role_styles:
             self._role_styles = [self.get_component_rich_style(f"chart--{role}") for role in ROLES]
-        if y >= self._grid.codes.shape[0] or self._grid.codes.shape[1] != width:
+        if self._grid.codes.shape != (self.size.height, width):
+            # The first frame after a layout comes before the event that tells of it.
+            self._grid = draw(self._picture, width, self.size.height)
+        if y >= self._grid.codes.shape[0]:
             return Strip.blank(width, self._role_styles[0])
         text = self._grid.codes[y].astype("<u4").tobytes().decode("utf-32-le")
         roles = self._grid.roles[y].tolist()

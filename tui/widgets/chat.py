@@ -1,6 +1,6 @@
 """The chat pane: a prompt, and what the model of the latest checkpoint makes of it."""
 
-import re
+from collections.abc import Callable
 from time import monotonic
 
 from textual import events, on
@@ -12,16 +12,21 @@ from textual.timer import Timer
 from textual.widgets import Input, Label, Static
 
 from minigpt.inert import inert, inert_line
+from minigpt.prompt import typed_prompt
 from minigpt.rundir import RunDirectory
-from tui.answering import Answer, Described, Models, Transcript, first_checkpoint_step
+from tui.answering import Answer, Described, Models, Transcript
+from tui.widgets.line_input import LineInput
 from tui.widgets.sampling import SamplingRow
 
 DRAW_INTERVAL = 0.08  # seconds between two looks at a growing answer
 MOST_ANSWERS = 50
 
 
-class PromptInput(Input):
-    """One line for the prompt, in which a line break is written `\\n`; up and down bring back earlier prompts."""
+class PromptInput(LineInput):
+    """One line for the prompt, in which a line break is written `\\n`; up and down bring back earlier prompts.
+
+    Enter gives the line to `ask`, and if that takes it, makes room for the next.
+    """
 
     BINDING_GROUP_TITLE = "Prompt"
     BINDINGS = [
@@ -30,9 +35,10 @@ class PromptInput(Input):
         Binding("down", "later", "a later prompt", show=False),
     ]
 
-    def __init__(self) -> None:
-        super().__init__(placeholder="the beginning of a text; \\n breaks the line", compact=True, id="prompt")
-        self.cursor_blink = False
+    def __init__(self, ask: Callable[[str], bool]) -> None:
+        super().__init__(placeholder="the beginning of a text; \\n breaks the line")
+        self.id = "prompt"
+        self._ask = ask
         self.history: list[str] = []
         self._place = 0
         self._draft = ""
@@ -53,10 +59,20 @@ class PromptInput(Input):
         # One line has no pages: these keys are the transcript's.
         return action not in {"page_up", "page_down"}
 
+    async def action_submit(self) -> None:
+        """Ask, and empty the line at once: what is typed behind Enter belongs to the next prompt."""
+        line = self.value
+        if self._ask(line):
+            if line:
+                self.remember(line)
+            self.value = ""
+
     def action_earlier(self) -> None:
+        """Bring back the prompt before this one."""
         self._go(-1)
 
     def action_later(self) -> None:
+        """Bring back the prompt after this one."""
         self._go(1)
 
     def _go(self, by: int) -> None:
@@ -73,7 +89,7 @@ class PromptInput(Input):
         # Input would keep the first line only.
         event.prevent_default()
         event.stop()
-        self.insert_text_at_cursor(to_line(event.text.rstrip("\n")))
+        self.insert_text_at_cursor(to_line(inert("\n".join(event.text.splitlines()).rstrip("\n"))))
 
 
 class ChatPane(Vertical):
@@ -97,6 +113,7 @@ class ChatPane(Vertical):
         self._drawing: Timer | None = None
         self._next_drawing = 0.0
         self._title = ""
+        self._said_about: list[str] = []
 
     def compose(self) -> ComposeResult:
         with VerticalScroll(id="transcript", can_focus=False):
@@ -104,7 +121,7 @@ class ChatPane(Vertical):
         yield Static(id="chat-problem", markup=False)
         with Horizontal(id="prompt-row"):
             yield Label("› ", id="prompt-mark")
-            yield PromptInput()
+            yield PromptInput(self.ask)
         yield SamplingRow()
 
     def on_mount(self) -> None:
@@ -128,7 +145,7 @@ class ChatPane(Vertical):
         empty = self.query_one("#chat-empty", Static)
         if not checkpoints:
             title = "chat · no checkpoint yet"
-            empty.update(self._when_the_first_comes())
+            empty.update("No checkpoint yet.")
         else:
             described = Described.read(self._run_directory, checkpoints[-1])
             details = ["best"] if described.is_best else []
@@ -141,34 +158,24 @@ class ChatPane(Vertical):
             self._title = title
             self.border_title = f" {title} "
 
-    def _when_the_first_comes(self) -> str:
-        step = first_checkpoint_step(self._run_directory)
-        when = "" if step is None else f": the first comes by step {step:,}"
-        return f"No checkpoint to talk to yet{when}."
-
     # ── asking ────────────────────────────────────────────────────────────────────────────────────────────────
 
-    @on(Input.Submitted, "#prompt")
-    def ask(self, event: Input.Submitted) -> None:
-        """Start the answer to the prompt that was typed."""
-        event.stop()
+    def ask(self, line: str) -> bool:
+        """Start the answer to a prompt as it was typed; False, with a message, if that cannot be now."""
+        sampling = self.query_one(SamplingRow).sampling()
         if self._answer is not None and self._answer.going_on:
-            self._say("The model is still answering; Esc stops it.")
-            return
-        settings = self.query_one(SamplingRow).settings()
-        if isinstance(settings, str):
-            self._say(settings)
-            return
-        if not self._run_directory.checkpoints():
-            self._say(self._when_the_first_comes() + " Your prompt stays here.")
-            return
-        prompt = from_line(event.value)
-        field = self.query_one(PromptInput)
-        if prompt:
-            field.remember(event.value)
-        field.value = ""
-        self._say("")
-        self._show_answer(Answer(self._run_directory, prompt or "\n", settings, self._models, self._transcript))
+            problem = "The model is still answering; Esc stops it."
+        elif isinstance(sampling, str):
+            problem = sampling
+        elif not self._run_directory.checkpoints():
+            problem = "No checkpoint yet. Your prompt stays here."
+        else:
+            self._say("")
+            prompt = typed_prompt(line) or "\n"
+            self._show_answer(Answer(self._run_directory, prompt, sampling, self._models, self._transcript))
+            return True
+        self._say(problem)
+        return False
 
     def _show_answer(self, answer: Answer) -> None:
         transcript = self.query_one("#transcript", VerticalScroll)
@@ -212,24 +219,24 @@ class ChatPane(Vertical):
                     field.cursor_position = len(field.value)
 
     def _say(self, text: str) -> None:
+        self._said_about = self._typed()
         problem = self.query_one("#chat-problem", Static)
         problem.update(inert(text))
         problem.display = bool(text)
 
-    # ── keys ──────────────────────────────────────────────────────────────────────────────────────────────────
+    def _typed(self) -> list[str]:
+        return [field.value for field in self.query(LineInput)]
 
-    @on(Input.Submitted, "SamplingInput")
-    def setting_done(self, event: Input.Submitted) -> None:
-        """Go back to the prompt when a setting has been typed."""
-        event.stop()
-        self.focus()
+    # ── keys ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     @on(Input.Changed)
     def typing(self, event: Input.Changed) -> None:
         """Take the last message away once the user goes on, and say what is wrong with a setting."""
         event.stop()
-        settings = self.query_one(SamplingRow).settings()
-        self._say(settings if isinstance(settings, str) else "")
+        if self._typed() == self._said_about:
+            return  # letters that stood there already when the message came
+        sampling = self.query_one(SamplingRow).sampling()
+        self._say(sampling if isinstance(sampling, str) else "")
 
     def action_leave(self) -> None:
         """Stop an answer that is being written; without one, leave the chat."""
@@ -239,6 +246,7 @@ class ChatPane(Vertical):
             self.screen.set_focus(None)
 
     def action_scroll_transcript(self, pages: int) -> None:
+        """Scroll the conversation by so many pages."""
         transcript = self.query_one("#transcript", VerticalScroll)
         transcript.scroll_relative(y=pages * max(1, transcript.size.height - 1), animate=False)
 
@@ -269,9 +277,4 @@ def exchange_text(answer: Answer) -> Content:
 
 def to_line(text: str) -> str:
     """Text as it is typed into the one line of the prompt: a line break as `\\n`."""
-    return text.replace("\r\n", "\n").replace("\r", "\n").replace("\\", "\\\\").replace("\n", "\\n")
-
-
-def from_line(line: str) -> str:
-    """The inverse of `to_line`."""
-    return re.sub(r"\\(n|\\)", lambda match: "\n" if match[1] == "n" else "\\", line)
+    return text.replace("\\", "\\\\").replace("\n", "\\n")

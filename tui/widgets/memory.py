@@ -1,7 +1,5 @@
 """The memory pane: what the GPU, the host and the run itself use."""
 
-from math import isfinite
-
 from textual.content import Content
 
 from minigpt.inert import inert_line
@@ -23,6 +21,7 @@ class MemoryPane(StatusLine):
         self._lines = 0
 
     def show_reading(self, reading: Reading, following: Following) -> None:
+        """Show what was measured, and the peaks that the run has recorded."""
         content = describe(reading, following, self.size.width or 40)
         lines = content.plain.count("\n") + 1
         self.show(content)
@@ -61,7 +60,7 @@ def _allocator_line(following: Following) -> Content | None:
     parts = []
     for name, label in (("cuda_allocated", "now"), ("cuda_peak", "peak"), ("cuda_reserved", "reserved")):
         value = following.latest(name)
-        if value is not None and isfinite(value):
+        if value is not None:
             parts.append(f"{label} {value / _GIB:.2f}")
     return _line("torch", " · ".join(parts) + " GiB") if parts else None
 
@@ -70,7 +69,11 @@ def _run_line(reading: Reading, following: Following) -> Content:
     if reading.process is not None:
         process = reading.process
         return _line("run", f"{_size(process.rss)} · {process.cpu_percent:.0f}% of a core")
+    if following.starting:
+        return _line("run", "starting")
     peak = following.highest("memory_rss")
+    if following.is_live and peak is None:
+        return _line("run", "not to be seen from here")
     return _line("run", "not running" if peak is None else f"used up to {_size(peak)}")
 
 

@@ -1,13 +1,13 @@
 """The two lines on top of the dashboard: which run this is and what it does, and how far it has come."""
 
 from collections.abc import Sequence
-from math import isfinite
 
 from textual.content import Content
 from textual.widgets import Static
 
 from minigpt.inert import inert_line
 from minigpt.rundir import RunState
+from tui.figures import duration, short_count
 from tui.following import Following
 
 # A shape beside the word, so that the state is seen without colour and without reading.
@@ -29,6 +29,7 @@ class StatusLine(Static):
         self._shown: Content | None = None
 
     def show(self, content: Content) -> None:
+        """Write this into the line."""
         if self._shown is None or not content.is_same(self._shown):
             self._shown = content
             # Its size never changes: laying out the whole screen anew would cost far more than the text.
@@ -38,7 +39,7 @@ class StatusLine(Static):
 def header(following: Following, width: int) -> Content:
     """Name, state and how the run computes; the last of it is left out where the line is short."""
     started = following.started
-    words, style = _STATES[following.state]
+    words, style = ("● starting", "$success") if following.starting else _STATES[following.state]
     name = inert_line(following.run.name, max(8, width - len(words) - len(_SEPARATOR)))
     parts = [Content.styled(name, "bold"), Content.styled(words, f"bold {style}")]
     device = inert_line(str(started.get("device", "")))
@@ -57,13 +58,15 @@ def header(following: Following, width: int) -> Content:
 
 def progress(following: Following, width: int) -> Content:
     """Step, bar, share, speed, time left and epoch."""
+    if following.starting:
+        return Content("the model is being built …")
     step, steps = following.step, following.max_steps
     before = Content(f"step {step:,}/{steps:,} " if steps else f"step {step:,} ")
     parts = []
     if steps:
         parts.append(Content(f"{min(100, 100 * step // steps)}%"))
     speed = following.latest("tokens_per_second")
-    if following.is_live and speed is not None and isfinite(speed):
+    if following.is_live and speed is not None:
         parts.append(Content(f"{short_count(speed)} tok/s"))
     left = following.seconds_left()
     if following.state is RunState.PAUSED:
@@ -85,24 +88,6 @@ def bar(share: float, width: int, style: str = "$primary") -> Content:
     """A bar whose full part is heavier, not only of another colour."""
     full = round(max(0.0, min(1.0, share)) * width)
     return Content.assemble(("━" * full, style), ("─" * (width - full), "$panel-lighten-2"))
-
-
-def duration(seconds: float) -> str:
-    """A time as `0:42`, `12:07`, `3:05:00` or `2 d 4 h`."""
-    whole = int(seconds)
-    if whole >= 48 * 3600:
-        return f"{whole // 86400} d {whole % 86400 // 3600} h"
-    minutes, rest = divmod(whole, 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
-
-
-def short_count(number: float) -> str:
-    """A number in three digits: `824k`, `12.4M`."""
-    for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= size * 0.9995:
-            scaled = number / size
-            return f"{scaled:.{0 if scaled >= 99.95 else 1 if scaled >= 9.995 else 2}f}{unit}"
-    return f"{number:.0f}"
 
 
 def _joined(parts: Sequence[Content], width: int, least: int) -> Content:

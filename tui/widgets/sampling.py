@@ -1,14 +1,15 @@
 """The row under the prompt: how the model chooses its tokens."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal
-from textual.widgets import Input, Label
+from textual.widgets import Label
 
 from minigpt.inert import inert_line
-from tui.answering import Settings
+from minigpt.sampling import Sampling
+from tui.widgets.line_input import LineInput
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,11 @@ class Setting:
         return value if self.least <= value <= self.most else None
 
     def write(self, value: float) -> str:
+        """The number as it stands in its field."""
         return str(int(value)) if self.whole else f"{value:g}"
 
     def problem(self, text: str) -> str:
+        """What is wrong with what was typed."""
         kind = "a whole number" if self.whole else "a number"
         return f"{self.name} {inert_line(text, 20) or 'is empty'}: must be {kind} from {self.least:g} to {self.most:g}"
 
@@ -47,7 +50,7 @@ SETTINGS = {
 }
 
 
-class SamplingInput(Input):
+class SamplingInput(LineInput):
     """One of the numbers; up and down change it."""
 
     BINDING_GROUP_TITLE = "Setting"
@@ -60,11 +63,16 @@ class SamplingInput(Input):
     def __init__(self, name: str, value: float) -> None:
         self.setting = SETTINGS[name]
         text = self.setting.write(value)
-        super().__init__(text, compact=True, name=name, max_length=9, select_on_focus=True)
-        self.cursor_blink = False
+        super().__init__(text, name=name, max_length=9)
         self.styles.width = self.setting.width
 
+    async def action_submit(self) -> None:
+        """Go back to the prompt."""
+        # At once: `focus()` would take effect only after the letters that have been typed meanwhile.
+        self.screen.set_focus(self.screen.query_one("#prompt"))
+
     def action_change(self, direction: int) -> None:
+        """Change the number by one step, within its range."""
         setting = self.setting
         value = setting.read(self.value)
         if value is not None:
@@ -77,12 +85,12 @@ class SamplingRow(Horizontal):
     """Temperature, top-k, length and seed, to be reached with Tab."""
 
     def compose(self) -> ComposeResult:
-        defaults = Settings()
+        defaults = Sampling()
         for name, setting in SETTINGS.items():
             yield Label(setting.label)
             yield SamplingInput(name, getattr(defaults, name))
 
-    def settings(self) -> Settings | str:
+    def sampling(self) -> Sampling | str:
         """What is set, or the one message about what is wrong with it."""
         values = {}
         for field in self.query(SamplingInput):
@@ -92,4 +100,4 @@ class SamplingRow(Horizontal):
         for field in self.query(SamplingInput):
             if values[field.name or ""] is None:
                 return field.setting.problem(field.value)
-        return Settings(**{field.name: values[field.name] for field in fields(Settings)})  # type: ignore[arg-type]
+        return Sampling(**values)  # type: ignore[arg-type]

@@ -25,6 +25,7 @@ class PaneTabs(StatusLine):
         return [(pane, f" {number} {title} ") for number, (pane, title) in enumerate(self._panes.items(), 1)]
 
     def show_chosen(self, chosen: str) -> None:
+        """Mark the tab of the pane in front."""
         parts = [
             # Brackets show the choice where there is no colour.
             Content.styled(f"[{label[1:-1]}]", "bold $primary") if pane == chosen else Content(label)
