@@ -175,7 +175,7 @@ def _typed(section: str, name: str, text: str) -> Any:
 def _describe(error: ErrorDetails, overrides: Mapping[str, str]) -> str:
     key = ".".join(str(part) for part in error["loc"])
     if key in overrides:
-        where = f"--{key.replace('_', '-')} {inert_line(overrides[key], 60)}"
+        where = f"--{inert_line(key).replace('_', '-')} {inert_line(overrides[key], 60)}"
     elif error["type"] in {"extra_forbidden", "value_error"} and isinstance(error["input"], dict):
         where = inert_line(key)
     else:

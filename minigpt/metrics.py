@@ -130,7 +130,8 @@ class Metrics:
         import numpy as np  # here: a list of runs does without it
 
         series = self._series.get(name) or _Series()
-        return np.asarray(series.steps, dtype=np.int64), np.asarray(series.values, dtype=np.float64)
+        # Copies: an array that shared the growing buffer would keep it from growing (BufferError).
+        return np.array(series.steps, dtype=np.int64), np.array(series.values, dtype=np.float64)
 
 
 def _count(value: Any) -> int | None:

@@ -87,7 +87,7 @@ def labels_of(ticks: list[float], logarithmic: bool) -> list[str]:
 
 def _label(value: float, grain: float) -> str:
     size = abs(value)
-    if size < grain / 1000:
+    if size <= grain / 1000:  # also where 0 is the only tick
         return "0"
     place = math.floor(math.log10(grain) + 1e-9) if grain else 0
     if not 1e-3 <= size < 1e6:

@@ -33,6 +33,7 @@ def axis_labels(grid: Grid) -> list[str]:
 @example([1e308, -1e308], 40, 10, False, 0)
 @example([5e-324, 1e308], 40, 10, True, 0)
 @example([0.0], 40, 10, True, 0)
+@example([0.0], 4, 3, False, 0)
 def test_any_data_draws_at_any_size(values, width, height, logarithmic, end):
     """plotext raised on an inf, on the logarithm of 0 and on nothing at all, and took the app down with it."""
     best = (0, values[0]) if values else None
