@@ -41,7 +41,7 @@ async def main() -> None:
                     rows = read_journal(session.run_directory.metrics_file)
                     step = rows[-1]["step"] if rows else -1
             await pilot.press("c", *"ANNIS:", "enter")
-            await pilot.pause(8.0)
+            await pilot.pause(14.0)
             await pilot.press("escape")
             for suffix, size in SIZES.items():
                 await take(pilot, f"dashboard{suffix}", *size)

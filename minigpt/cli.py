@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
+from typing import Literal
 
 from minigpt import __version__
 from minigpt.errors import UserError
@@ -199,7 +200,10 @@ def _runs(arguments: list[str]) -> int:
         print(f"no runs in {inert_line(str(runs_dir()))}; start one with: minigpt-tui quickstart")
         return 0
     _print_table(
-        ("name", "state", "step", "train loss", "val loss", "best val loss", "age"), rows, right={2, 3, 4, 5, 6}
+        ("name", "state", "step", "train loss", "val loss", "best val loss", "age"),
+        rows,
+        right={2, 3, 4, 5, 6},
+        wraps=0,
     )
     return 0
 
@@ -222,11 +226,11 @@ def _presets(arguments: list[str]) -> int:
         except UserError:
             parameters = "no corpus"  # such as a damaged file: training says what is wrong with it
         rows.append((preset.name, parameters, config.data.corpus, f"{config.train.max_steps:,}", preset.about))
-    _print_table(("name", "parameters", "corpus", "steps", "what it is for"), rows, right={1, 3})
+    _print_table(("name", "parameters", "corpus", "steps", "what it is for"), rows, right={1, 3}, wraps=4)
     return 0
 
 
-def _print_table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], right: set[int]) -> None:
+def _print_table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], right: set[int], wraps: int) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -234,7 +238,9 @@ def _print_table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], right: 
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for index, title in enumerate(head):
-        table.add_column(title, justify="right" if index in right else "left", no_wrap=index not in {0, len(head) - 1})
+        # Where it is narrow, one column is folded: nothing is cut that somebody may have to type.
+        side: Literal["left", "right"] = "right" if index in right else "left"
+        table.add_column(title, justify=side, no_wrap=index != wraps, overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row))
     # A file has no width: whole lines there, for grep and awk.

@@ -36,7 +36,7 @@ def _picture(following: Following, title: str, logarithmic: bool, *, perplexity:
     return Picture(
         title=f"{title} (log)" if logarithmic else title,
         lines=tuple(lines),
-        legend=_legend(train, val, best, following, perplexity=perplexity),
+        legend=_legend(train, val, best, following, perplexity=perplexity, short=perplexity or logarithmic),
         best=best,
         recoveries=tuple(recovery.resumed_from for recovery in following.metrics.recoveries),
         end=following.max_steps,
@@ -46,7 +46,7 @@ def _picture(following: Following, title: str, logarithmic: bool, *, perplexity:
 
 
 def _legend(
-    train: Floats, val: Floats, best: tuple[int, float] | None, following: Following, *, perplexity: bool
+    train: Floats, val: Floats, best: tuple[int, float] | None, following: Following, *, perplexity: bool, short: bool
 ) -> tuple[tuple[str, int], ...]:
     legend = []
     broken = train.size - int(np.isfinite(train).sum()) + val.size - int(np.isfinite(val).sum())
@@ -61,7 +61,7 @@ def _legend(
         legend += resumed
     if best is not None:
         # Which step it was stands in one of the charts: in the other one the title needs the room.
-        place = "" if perplexity else f" at {best[0]:,}"
+        place = "" if short else f" at {best[0]:,}"
         legend.append((f"★ best {figure(best[1])}{place}", BEST))
     if not perplexity:
         legend += resumed

@@ -172,7 +172,7 @@ def test_every_size_can_be_drawn(endless: Path) -> None:
                 program.wait_until(lambda: run.name in program.lines[0] and "● training" in program.lines[0])
                 program.wait_until("─ loss ─")
         program.wait_until(lambda: "┤" in loss_chart(program))
-        program.wait_until("─ chat · checkpoint step 0")
+        program.wait_until("─ chat · checkpoint 0")
         program.press("q")
         program.wait_until("s stop and save")
         program.press("s")

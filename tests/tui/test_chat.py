@@ -118,7 +118,7 @@ async def test_a_real_checkpoint_answers_and_names_itself(tiny_config: Config) -
     run = train(tiny_config)
     app = PaneApp(run)
     async with app.run_test(size=(80, 24)) as pilot:
-        assert "checkpoint step 40" in str(app.pane.border_title)
+        assert "checkpoint 40" in str(app.pane.border_title)
         await ask(pilot, "salt")
         await until(pilot, lambda: bool(app.answers) and len(app.answers[0].splitlines()) > 1)
         await until(pilot, lambda: app.pane._answer is None)
@@ -183,12 +183,12 @@ async def test_a_new_checkpoint_is_named_and_answers(recorded: RunDirectory, mod
     model.released.set()
     app = PaneApp(recorded)
     async with app.run_test() as pilot:
-        assert str(app.pane.border_title).strip() == "chat · checkpoint step 2,000 (val 1.4614)"
+        assert str(app.pane.border_title).strip() == "chat · checkpoint 2,000 (val 1.4614)"
         newer = recorded.checkpoints_dir / "step-00002250"
         newer.mkdir()
         (newer / "checkpoint.json").write_text(json.dumps({"step": 2250, "val_loss": None}))
         app.pane.refresh_checkpoint()
-        assert str(app.pane.border_title).strip() == "chat · checkpoint step 2,250"
+        assert str(app.pane.border_title).strip() == "chat · checkpoint 2,250"
         await ask(pilot, "MARLOW:")
         await until(pilot, lambda: "boats" in "".join(app.answers))
         assert app.answers[0].startswith("› MARLOW:  step 2,250\nThe tide")
@@ -201,8 +201,8 @@ async def test_settings_are_changed_by_keys_and_checked(recorded: RunDirectory, 
     async with app.run_test() as pilot:
         await pilot.press("tab", "up", "up", "tab", "down")
         assert app.query_one(SamplingRow).sampling() == Sampling(temperature=1.0, top_k=35)
-        await pilot.press("tab", *"12345")
-        assert app.problem == "length 12345: must be a whole number from 1 to 9999"
+        await pilot.press("tab", "0")
+        assert app.problem == "length 0: must be a whole number from 1 to 9999"
         await ask(pilot, "MARLOW:")
         await pilot.press("enter")
         assert not model.asked

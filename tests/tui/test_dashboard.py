@@ -9,6 +9,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from textual import events
 from textual.widgets import Footer, Static
 
 from minigpt.errors import UserError
@@ -594,3 +595,18 @@ async def test_a_line_that_did_not_change_is_not_painted():
         line.show(Content("step 10"))
         await asyncio.sleep(0)
         assert len(updates) == 1
+
+
+@pytest.mark.parametrize("size", [(120, 36), (80, 24)])
+async def test_letters_that_follow_the_key_to_the_chat_at_once_are_no_commands(tmp_path, size):
+    """Guards a run against fast typing: `p` and `x` once paused and stopped it before the focus had moved."""
+    run = recorded_run(tmp_path, ended="")
+    with run.locked():
+        async with dashboard(run, size=size) as (pilot, screen):
+            for letter in "cspxc":
+                pilot.app.post_message(events.Key(letter, letter))
+            await until(pilot, lambda: screen.query_one("#prompt").value)
+            await pilot.pause()
+            assert screen.query_one("#prompt").value == "spxc"
+            assert commands_of(run) == []
+            assert pilot.app.screen is screen

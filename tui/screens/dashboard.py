@@ -12,7 +12,7 @@ from textual.content import Content
 from textual.screen import Screen
 from textual.timer import Timer
 from textual.widget import Widget
-from textual.widgets import Footer, Static
+from textual.widgets import Footer, Input, Static
 
 from minigpt.commands import CommandName, send_command
 from minigpt.errors import UserError
@@ -69,9 +69,10 @@ class DashboardScreen(Screen[None]):
         Binding("p", "pause", "pause", tooltip="pause the training, or go on with it"),
         Binding("s", "send('save')", "save", tooltip="save a checkpoint now"),
         Binding("g", "send('sample')", "sample", tooltip="let the model write a sample now"),
-        Binding("x", "stop", "stop", tooltip="save a checkpoint and end the training"),
+        Binding("x", "stop", "stop", tooltip="save a checkpoint and end the training; asks first"),
         Binding("r", "resume", "resume", tooltip="go on with a run that ended before its last step"),
-        Binding("c", "focus_chat", "chat", tooltip="go to the chat"),
+        # With priority, so that the focus is there before the next key: letters typed after it must not steer the run.
+        Binding("c", "focus_chat", "chat", tooltip="go to the chat", priority=True),
         Binding("l", "toggle_log", "log", tooltip="loss and perplexity: linear, one of them or both logarithmic"),
         Binding("left_square_bracket", "leaf(-1)", "older sample", show=False, key_display="["),
         Binding("right_square_bracket", "leaf(1)", "newer sample", show=False, key_display="]"),
@@ -365,6 +366,8 @@ class DashboardScreen(Screen[None]):
             return live
         if action == "resume":
             return following is not None and following.state in {RunState.STOPPED, RunState.CRASHED}
+        if action == "focus_chat" and isinstance(self.focused, Input):
+            return False  # there it is a letter
         if action in {"focus_chat", "toggle_log", "leaf", "show_pane"}:
             return following is not None or action == "show_pane"
         return True

@@ -39,6 +39,7 @@ class PromptInput(LineInput):
         super().__init__(placeholder="the beginning of a text; \\n breaks the line")
         self.id = "prompt"
         self._ask = ask
+        self.select_on_focus = False  # coming back to a draft, the next letter must not replace it
         self.history: list[str] = []
         self._place = 0
         self._draft = ""
@@ -136,7 +137,8 @@ class ChatPane(Vertical):
 
     def focus(self, scroll_visible: bool = True) -> "ChatPane":
         """Put the cursor into the prompt."""
-        self.query_one(PromptInput).focus(scroll_visible)
+        # At once: `focus()` of the prompt would take effect only after the keys that have been typed meanwhile.
+        self.screen.set_focus(self.query_one(PromptInput), scroll_visible)
         return self
 
     def refresh_checkpoint(self) -> None:
@@ -150,9 +152,8 @@ class ChatPane(Vertical):
             described = Described.read(self._run_directory, checkpoints[-1])
             details = ["best"] if described.is_best else []
             details += [] if described.val_loss is None else [f"val {described.val_loss:.4f}"]
-            title = f"chat · checkpoint step {described.checkpoint.step:,}" + (
-                f" ({', '.join(details)})" if details else ""
-            )
+            # Short enough for the narrowest column, 48 cells, up to step 100,000.
+            title = f"chat · checkpoint {described.checkpoint.step:,}" + (f" ({', '.join(details)})" if details else "")
             empty.update("Type the beginning of a text, and the model continues it.")
         if title != self._title:
             self._title = title
@@ -242,6 +243,7 @@ class ChatPane(Vertical):
         """Stop an answer that is being written; without one, leave the chat."""
         if self._answer is not None and self._answer.going_on:
             self._answer.cancel()
+            self._say("")
         else:
             self.screen.set_focus(None)
 

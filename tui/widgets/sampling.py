@@ -44,9 +44,9 @@ class Setting:
 
 SETTINGS = {
     "temperature": Setting("temp", "temperature", 0, 10, 0.1, 5, whole=False),
-    "top_k": Setting("top-k", "top-k", 0, 9_999, 5, 4),
+    "top_k": Setting("top-k", "top-k", 0, 9_999, 5, 5),
     "max_new_tokens": Setting("length", "length", 1, 9_999, 50, 5),
-    "seed": Setting("seed", "seed", 0, 999_999_999, 1, 6),
+    "seed": Setting("seed", "seed", 0, 999_999, 1, 7),
 }
 
 
@@ -63,7 +63,7 @@ class SamplingInput(LineInput):
     def __init__(self, name: str, value: float) -> None:
         self.setting = SETTINGS[name]
         text = self.setting.write(value)
-        super().__init__(text, name=name, max_length=9)
+        super().__init__(text, name=name, max_length=self.setting.width - 1)
         self.styles.width = self.setting.width
 
     async def action_submit(self) -> None:
