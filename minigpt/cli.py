@@ -1,5 +1,6 @@
 """`minigpt`: train, generate and list from the command line."""
 
+import importlib.util
 import io
 import os
 import sys
@@ -30,6 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code: 0, 2 for what the user can mend, 1 for a crash in training."""
     arguments = sys.argv[1:] if arguments is None else arguments
     with user_errors("minigpt") as code:
+        require_platform()
         command = arguments[0] if arguments else "--help"
         if command in {"-h", "--help", "help"}:
             print(USAGE, end="")
@@ -42,6 +44,12 @@ def main(arguments: list[str] | None = None) -> int:
 
             raise UserError(f"{inert_line(command)}: no such command; there are {', '.join(_COMMANDS)}")
     return code[0]
+
+
+def require_platform() -> None:
+    """Raise UserError where there is no fcntl or termios: locks and terminals are built on them."""
+    if importlib.util.find_spec("fcntl") is None or importlib.util.find_spec("termios") is None:
+        raise UserError("needs Linux, macOS or, on Windows, WSL")
 
 
 @contextmanager
@@ -219,10 +227,7 @@ def _presets(arguments: list[str]) -> int:
     for preset in list_presets():
         config = load_config(preset.path)
         try:
-            vocab_size = vocab_size_of(config)
-            parameters = (
-                "after the download" if vocab_size is None else f"{count_parameters(config.model, vocab_size):,}"
-            )
+            parameters = f"{count_parameters(config.model, vocab_size_of(config)):,}"
         except UserError:
             parameters = "no corpus"  # such as a damaged file: training says what is wrong with it
         rows.append((preset.name, parameters, config.data.corpus, f"{config.train.max_steps:,}", preset.about))

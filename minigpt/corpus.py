@@ -25,6 +25,8 @@ class KnownCorpus:
     file: str
     about: str
     licence: str
+    distinct_characters: int
+    """Size of its vocabulary by character, so that a model can be sized before the corpus is here."""
     url: str = ""
     """Empty for a corpus that comes with the program."""
     sha256: str = ""
@@ -66,8 +68,8 @@ def corpus_is_local(name: str) -> bool:
     return any(map(_is_file, _places(known) if known else [Path(name)]))
 
 
-def vocab_size_of(config: "Config") -> int | None:
-    """How many tokens the configuration's vocabulary has; None if the corpus would have to be downloaded first.
+def vocab_size_of(config: "Config") -> int:
+    """How many tokens the configuration's vocabulary has, without downloading a corpus for it.
 
     Raises UserError if the corpus cannot be used.
     """
@@ -76,8 +78,8 @@ def vocab_size_of(config: "Config") -> int | None:
     if config.data.tokenizer == "byte":
         return 256
     if not corpus_is_local(config.data.corpus):
-        if config.data.corpus in KNOWN_CORPORA:
-            return None
+        if known := KNOWN_CORPORA.get(config.data.corpus):
+            return known.distinct_characters
         raise UserError(f"{inert_line(config.data.corpus)}: no such text file")
     return build_tokenizer(config.data.tokenizer, load_corpus(config.data.corpus).text).vocab_size
 

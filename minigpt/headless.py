@@ -16,8 +16,7 @@ from minigpt.epilogue import closing_words, print_curves, print_sample
 from minigpt.errors import UserError
 from minigpt.journal import JournalTail, Row
 from minigpt.session import TrainingSession
-
-AGAIN_AFTER = 0.5  # seconds; timeout(1) and some schedulers send one request to stop as two signals
+from minigpt.signals import AGAIN_AFTER
 
 _REFRESH = 0.25  # seconds
 

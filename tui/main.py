@@ -1,6 +1,5 @@
 """`minigpt-tui`: the way in, before and after the screen."""
 
-import importlib.util
 import os
 import signal
 import sys
@@ -39,8 +38,9 @@ def run(arguments: list[str]) -> int:
 
         print(f"minigpt-tui {__version__}")
         return 0
-    if importlib.util.find_spec("fcntl") is None or importlib.util.find_spec("termios") is None:
-        return _refuse("needs Linux, macOS or, on Windows, WSL")
+    from minigpt.cli import require_platform
+
+    require_platform()
     from minigpt.inert import inert_line
 
     if arguments and arguments[0].startswith("-"):

@@ -25,11 +25,11 @@ from typing import IO, Any, TextIO, TypeVar, cast
 from rich.console import Console
 from textual.app import App
 
+from minigpt.signals import AGAIN_AFTER
 from tui.output import LEAVE_ALTERNATE, TerminalOutput
 
 Result = TypeVar("Result")
 
-AGAIN_AFTER = 0.5  # seconds; timeout(1) and some schedulers send one stop request as two signals
 
 # All that Textual's driver sets, for the cases in which it doesn't come to reset it.
 _RESET = [

@@ -275,7 +275,7 @@ def test_the_presets_are_listed_whatever_becomes_of_their_corpora(
 ) -> None:
     """One damaged file of a corpus made the whole list an error."""
     monkeypatch.setattr(minigpt.corpus, "cache_dir", lambda: tmp_path)
-    for content, shown in ((None, "after the download"), ("To be.", "no corpus")):
+    for content, shown in ((None, "804,096"), ("To be.", "no corpus")):
         monkeypatch.setenv("MINIGPT_DATA_DIR", str(tmp_path))
         if content:
             (tmp_path / "tinyshakespeare.txt").write_text(content)
@@ -348,3 +348,12 @@ def test_a_reader_that_has_seen_enough_is_no_error() -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 0
+
+
+def test_a_platform_without_locks_is_one_message(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards Windows, where importing fcntl ended in a traceback."""
+    monkeypatch.setattr("minigpt.cli.importlib.util.find_spec", lambda _: None)
+    assert main(["runs"]) == 2
+    assert capsys.readouterr().err == "minigpt: needs Linux, macOS or, on Windows, WSL\n"

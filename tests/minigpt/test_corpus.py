@@ -71,14 +71,14 @@ def test_the_vocabulary_is_counted_without_a_download(tmp_path: Path, monkeypatc
     monkeypatch.setenv("MINIGPT_DATA_DIR", str(tmp_path))
     monkeypatch.setattr(minigpt.corpus, "cache_dir", lambda: tmp_path)
 
-    def sized(corpus: str, tokenizer: str = "char") -> int | None:
+    def sized(corpus: str, tokenizer: str = "char") -> int:
         return vocab_size_of(Config.model_validate({"data": {"corpus": corpus, "tokenizer": tokenizer}}))
 
     path = tmp_path / "mine.txt"
     path.write_text("abcabc\n")
     assert sized(str(path)) == 4
     assert sized(str(path), "byte") == 256
-    assert sized("tinyshakespeare") is None
+    assert sized("tinyshakespeare") == 65
     for missing in (str(tmp_path / "none.txt"), "x" * 300):
         with pytest.raises(UserError, match="no such text file"):
             sized(missing)
@@ -179,7 +179,7 @@ def hamlet(cache: Path, server: str, monkeypatch: pytest.MonkeyPatch) -> Iterato
 
 def know(monkeypatch: pytest.MonkeyPatch, url: str, content: bytes = TEXT) -> None:
     sha256 = hashlib.sha256(content).hexdigest()
-    corpus = KnownCorpus(file="hamlet.txt", about="", licence="", url=url, sha256=sha256)
+    corpus = KnownCorpus(file="hamlet.txt", about="", licence="", distinct_characters=3, url=url, sha256=sha256)
     monkeypatch.setitem(KNOWN_CORPORA, "hamlet", corpus)
 
 
@@ -293,3 +293,12 @@ def test_the_play_is_made_of_few_characters(play: str) -> None:
     """A small vocabulary is learned sooner: letters and plain punctuation, typed as on any keyboard."""
     assert len(set(play)) <= 70
     assert play.isascii()
+
+
+def test_the_recorded_vocabulary_of_the_bundled_play_is_that_of_its_text() -> None:
+    """Guards the parameter counts that are shown before a corpus is here."""
+    assert len(set(load_corpus("the-play").text)) == KNOWN_CORPORA["the-play"].distinct_characters
+
+
+def test_the_recorded_vocabulary_of_tiny_shakespeare_is_that_of_its_text(tinyshakespeare: Path) -> None:
+    assert len(set(tinyshakespeare.read_text(encoding="utf-8"))) == KNOWN_CORPORA["tinyshakespeare"].distinct_characters

@@ -32,7 +32,7 @@ def made_up_presets(monkeypatch: pytest.MonkeyPatch) -> None:
     """Presets that stay as they are, counted without torch, and a clock that stands still."""
 
     def counted(home: HomeScreen) -> None:
-        home.post_message(home.ParametersCounted({"quickstart": "813k", "shakespeare-cpu": "needs download"}))
+        home.post_message(home.ParametersCounted({"quickstart": "813k", "shakespeare-cpu": "804k"}))
 
     monkeypatch.setattr("tui.screens.home.list_presets", lambda: PRESETS)
     monkeypatch.setattr(HomeScreen, "_count_parameters", counted)

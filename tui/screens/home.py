@@ -177,10 +177,7 @@ class HomeScreen(Screen[None]):
         for preset, config in configs.items():
             counts[preset.name] = _UNKNOWN
             try:
-                if vocab_size := vocab_size_of(config):
-                    counts[preset.name] = short_count(count_parameters(config.model, vocab_size))
-                else:
-                    counts[preset.name] = "needs download"
+                counts[preset.name] = short_count(count_parameters(config.model, vocab_size_of(config)))
             except Exception:  # noqa: BLE001 - likewise
                 continue
         self.post_message(self.ParametersCounted(counts))
