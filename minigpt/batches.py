@@ -1,5 +1,7 @@
 """Batches and evaluation windows, cut from the token ids of one split."""
 
+from typing import Literal
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -26,18 +28,6 @@ class Split:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def random_batch(self, batch_size: int, seed: int, step: int) -> tuple[Tensor, Tensor]:
-        """The batch of one step: ids and targets, both (batch_size, block_size), at random places.
-
-        It depends on seed and step alone: the generator is counter-based (Philox; Salmon et al. 2011), so that a
-        resumed run needs no sampler position, and nothing else that draws random numbers can shift it.
-        """
-        generator = np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, step]))
-        starts = generator.integers(0, len(self.ids) - self.block_size, size=batch_size)
-        windows = self.ids[starts[:, None] + np.arange(self.block_size + 1)].astype(np.int64)  # (B, T + 1)
-        batch = torch.from_numpy(windows)
-        return batch[:, :-1].contiguous(), batch[:, 1:].contiguous()
-
     def windows(self, tokens: int | None = None) -> list[NDArray[np.integer]]:
         """Fixed windows of block_size + 1 ids, each beginning with the last id of the one before.
 
@@ -59,3 +49,56 @@ def split_ids(ids: NDArray[np.integer], val_fraction: float, block_size: int) ->
     """
     boundary = len(ids) - int(len(ids) * val_fraction)
     return Split(ids[:boundary], "training", block_size), Split(ids[boundary:], "validation", block_size)
+
+
+class Batches:
+    """The batches of a training: which part of a split is seen at which step.
+
+    The batch of a step depends on seed and step alone: the generator is counter-based (Philox; Salmon et al. 2011), so
+    that a resumed run needs no sampler position, and nothing else that draws random numbers can shift it.
+
+    `order` is "random" for windows at random places, or "epochs" for sequences that do not overlap, each once per
+    epoch in an order shuffled anew; the last batch of an epoch is then smaller if they don't come out even.
+    """
+
+    def __init__(self, split: Split, batch_size: int, order: Literal["random", "epochs"], seed: int) -> None:
+        self.split = split
+        self.batch_size = batch_size
+        self.order = order
+        self.seed = seed
+        self.sequences = (len(split) - 1) // split.block_size
+        """Non-overlapping sequences in an epoch."""
+        self._shuffled: tuple[int, NDArray[np.int64]] | None = None
+
+    @property
+    def steps_per_epoch(self) -> float:
+        """Steps in which as many tokens are seen as the split has; a whole number for epochs."""
+        if self.order == "epochs":
+            return float(-(-self.sequences // self.batch_size))
+        return len(self.split) / (self.batch_size * self.split.block_size)
+
+    def tokens_at(self, step: int) -> int:
+        """How many tokens the first `step` batches have."""
+        if self.order == "random":
+            return step * self.batch_size * self.split.block_size
+        epochs, rest = divmod(step, int(self.steps_per_epoch))
+        return (epochs * self.sequences + rest * self.batch_size) * self.split.block_size
+
+    def at(self, step: int) -> tuple[Tensor, Tensor]:
+        """The batch that leads from `step` to `step` + 1: ids and targets, both (B, T) with T = block_size."""
+        if self.order == "random":
+            generator = np.random.Generator(np.random.Philox(key=self.seed, counter=[0, 0, 0, step]))
+            starts = generator.integers(0, len(self.split) - self.split.block_size, size=self.batch_size)
+        else:
+            epoch, place = divmod(step, int(self.steps_per_epoch))
+            first = place * self.batch_size
+            starts = self._order_of(epoch)[first : first + self.batch_size] * self.split.block_size
+        windows = self.split.ids[starts[:, None] + np.arange(self.split.block_size + 1)].astype(np.int64)  # (B, T + 1)
+        batch = torch.from_numpy(windows)
+        return batch[:, :-1].contiguous(), batch[:, 1:].contiguous()
+
+    def _order_of(self, epoch: int) -> NDArray[np.int64]:
+        if self._shuffled is None or self._shuffled[0] != epoch:
+            generator = np.random.Generator(np.random.Philox(key=self.seed, counter=[0, 0, 1, epoch]))
+            self._shuffled = epoch, generator.permutation(self.sequences)
+        return self._shuffled[1]

@@ -28,7 +28,9 @@ from minigpt.tokenizer import Tokenizer, load_tokenizer
 FORMAT = 1
 
 # GPT-2 keeps these matrices as (in, out), torch's Linear as (out, in).
-_TRANSPOSED = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
+_TRANSPOSED = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_gate.weight", "mlp.c_proj.weight")
+
+_HUGGING_FACE_ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_new", "relu": "relu", "relu2": "relu2"}
 
 
 def write_checkpoint(
@@ -145,7 +147,8 @@ def from_gpt2_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 def gpt2_config(config: ModelConfig, vocab_size: int) -> dict[str, Any] | None:
     """The config.json with which Hugging Face's GPT2LMHeadModel loads the weights; None if it has no such model."""
     biases = config.bias_qkv and config.bias_proj and config.bias_mlp and config.bias_norm and not config.bias_head
-    if not biases:
+    norms = config.norm == "layernorm" and config.norm_placement == "pre" and config.final_norm and not config.qk_norm
+    if not (biases and norms and config.positions == "learned" and config.activation in _HUGGING_FACE_ACTIVATIONS):
         return None
     return {
         "architectures": ["GPT2LMHeadModel"],
@@ -155,10 +158,11 @@ def gpt2_config(config: ModelConfig, vocab_size: int) -> dict[str, Any] | None:
         "n_embd": config.n_embd,
         "n_layer": config.n_layer,
         "n_head": config.n_head,
-        "activation_function": "gelu_new" if config.activation == "gelu_tanh" else "gelu",
-        "resid_pdrop": config.dropout,
-        "embd_pdrop": config.dropout,
-        "attn_pdrop": config.dropout,
+        "n_inner": config.ffn_width,
+        "activation_function": _HUGGING_FACE_ACTIVATIONS[config.activation],
+        "resid_pdrop": config.dropout_on("resid"),
+        "embd_pdrop": config.dropout_on("embd"),
+        "attn_pdrop": config.dropout_on("attn"),
         "layer_norm_epsilon": 1e-5,
         "tie_word_embeddings": config.tie_weights,
         "bos_token_id": None,

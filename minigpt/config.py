@@ -44,9 +44,13 @@ class DataConfig(Section):
     """The text to learn from."""
 
     corpus: PathText = Field(default="the-play", min_length=1)
-    """A text file, or a corpus known by name: `the-play` (bundled) or `tinyshakespeare`."""
-    tokenizer: Literal["char", "byte"] = "char"
-    """What a token is: a character of the corpus, or a byte of UTF-8."""
+    """A text file, a folder or glob of them, or a corpus by name: `the-play`, `tinyshakespeare`, `python-docs`."""
+    tokenizer: Literal["char", "byte", "bpe", "gpt2"] = "char"
+    """What a token is: a character, a byte of UTF-8, a piece learned from the corpus (bpe), or GPT-2's."""
+    bpe_vocab_size: int = Field(default=2048, ge=257, le=200_000)
+    """How many tokens bpe learns at most, the 256 bytes included."""
+    batches: Literal["random", "epochs"] = "random"
+    """Random windows, or epochs: sequences that don't overlap, each once per epoch, shuffled anew."""
     val_fraction: float = Field(default=0.1, gt=0, le=0.5)
     """Share of the corpus, at its end, that is held out for validation."""
 
@@ -62,10 +66,28 @@ class ModelConfig(Section):
     """Width of the embeddings and of the residual stream."""
     block_size: int = Field(default=128, gt=0, le=65536)
     """Context length: how many tokens the model can look back on."""
+    n_inner: int = Field(default=0, ge=0, le=262144)
+    """Width of the feed-forward; 0 for 4 × n_embd, with SwiGLU 8/3 × n_embd, which costs the same."""
+    norm: Literal["layernorm", "rmsnorm"] = "layernorm"
+    """Normalisation: LayerNorm, or RMSNorm, which neither centres nor shifts."""
+    norm_placement: Literal["pre", "post", "branch"] = "pre"
+    """Norms before each branch, after each sum, or on the branch before it is added."""
+    final_norm: bool = True
+    """A norm before the output head; not with norms after each sum, where the last is the final one already."""
+    positions: Literal["learned", "sinusoidal", "rotary"] = "learned"
+    """Positions: an embedding, fixed sines added to the tokens, or rotations of queries and keys."""
+    qk_norm: bool = False
+    """RMSNorm without weights on queries and keys, which keeps attention logits small at high learning rates."""
+    activation: Literal["gelu", "gelu_tanh", "relu", "relu2", "swiglu"] = "gelu"
+    """Nonlinearity of the feed-forward: GELU exact or by GPT-2's tanh, ReLU, its square, or gated by SiLU."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Probability of dropout on embeddings, attention weights and residual branches, in training only."""
-    activation: Literal["gelu", "gelu_tanh"] = "gelu"
-    """Nonlinearity of the feed-forward: GELU exact, or by the tanh approximation that GPT-2 uses."""
+    """Probability of dropout in training, wherever the three keys below say nothing else."""
+    dropout_embd: float | None = Field(default=None, ge=0, lt=1)
+    """Dropout on the sum of the embeddings."""
+    dropout_attn: float | None = Field(default=None, ge=0, lt=1)
+    """Dropout on the attention weights."""
+    dropout_resid: float | None = Field(default=None, ge=0, lt=1)
+    """Dropout on what attention and feed-forward add to the stream."""
     tie_weights: bool = True
     """Use the token embedding as the output head too, as GPT-2 does."""
     bias_qkv: bool = True
@@ -75,7 +97,7 @@ class ModelConfig(Section):
     bias_mlp: bool = True
     """Biases in the feed-forward."""
     bias_norm: bool = True
-    """Biases in the layer norms."""
+    """Biases in the layer norms; RMSNorm has none."""
     bias_head: bool = False
     """Bias on the output head; not with tied weights."""
 
@@ -85,7 +107,33 @@ class ModelConfig(Section):
             raise ValueError(f"n_embd ({self.n_embd}) must be a multiple of n_head ({self.n_head})")
         if self.bias_head and self.tie_weights:
             raise ValueError("bias_head needs tie_weights = false: the token embedding has no bias to share")
+        if self.norm == "rmsnorm" and self.bias_norm:
+            raise ValueError('norm = "rmsnorm" needs bias_norm = false: RMSNorm only scales')
+        if self.norm_placement == "post" and self.final_norm:
+            raise ValueError(
+                'norm_placement = "post" needs final_norm = false: the last block already ends in a norm, '
+                "and two in a row are one"
+            )
+        if self.positions == "rotary" and (self.n_embd // self.n_head) % 2:
+            raise ValueError(
+                f"rotary positions turn pairs: n_embd / n_head ({self.n_embd // self.n_head}) must be even"
+            )
+        if self.positions == "sinusoidal" and self.n_embd % 2:
+            raise ValueError(f"sinusoidal positions come in pairs of sine and cosine: n_embd ({self.n_embd}) is odd")
         return self
+
+    def dropout_on(self, part: Literal["embd", "attn", "resid"]) -> float:
+        """Probability of dropout on the embeddings, the attention weights or the residual branches."""
+        own = {"embd": self.dropout_embd, "attn": self.dropout_attn, "resid": self.dropout_resid}[part]
+        return self.dropout if own is None else own
+
+    @property
+    def ffn_width(self) -> int:
+        """Width of the feed-forward, worked out where `n_inner` leaves it open."""
+        if self.n_inner:
+            return self.n_inner
+        # Three matrices instead of two: 8/3 of the width, in whole eights, cost what 4 do (Shazeer 2020).
+        return 8 * max(1, round(self.n_embd / 3)) if self.activation == "swiglu" else 4 * self.n_embd
 
 
 class TrainConfig(Section):
@@ -93,30 +141,46 @@ class TrainConfig(Section):
 
     batch_size: int = Field(default=32, gt=0, le=65536)
     """Sequences per step."""
-    max_steps: PositiveInt = 2000
-    """Optimizer steps in all."""
+    gradient_accumulation_steps: int = Field(default=1, gt=0, le=65536)
+    """In how many pieces a batch is computed, to save memory; the result is the same. At most batch_size."""
+    max_steps: NonNegativeInt = 2000
+    """Optimizer steps in all; 0, the default once max_epochs or max_minutes is given, for no limit by steps."""
+    max_epochs: float = Field(default=0, ge=0, le=1e9)
+    """Times that the training split is gone through; 0 for no limit. Whichever limit is reached first ends the run."""
+    max_minutes: float = Field(default=0, ge=0, le=1e7)
+    """Minutes of training; 0 for no limit. The learning rate follows the clock then."""
+    optimizer: Literal["adamw", "adam", "sgd", "muon"] = "adamw"
+    """AdamW; Adam without decoupled decay; SGD with momentum; Muon for the blocks' matrices and AdamW for the rest."""
     learning_rate: float = Field(default=1e-3, gt=0, le=10)
-    """Peak learning rate of AdamW."""
+    """Peak learning rate. Muon's is scaled so that the rates that suit AdamW suit it too."""
     min_lr: float = Field(default=1e-4, ge=0, le=10)
-    """Learning rate at the end of the cosine and linear schedules."""
+    """Learning rate at the end of every schedule but the constant one."""
     warmup_steps: NonNegativeInt = 100
     """Steps over which the learning rate rises linearly from zero."""
-    lr_schedule: Literal["constant", "cosine", "linear"] = "cosine"
-    """How the learning rate goes on after the warm-up."""
+    lr_schedule: Literal["constant", "cosine", "linear", "wsd"] = "cosine"
+    """How the learning rate goes on after the warm-up; wsd: stable, then a line down to min_lr."""
+    decay_fraction: float = Field(default=0.2, gt=0, le=1)
+    """Share of the training after the warm-up, at its end, in which wsd comes down."""
     weight_decay: float = Field(default=0.1, ge=0, le=10)
-    """Decoupled weight decay, on matrices and embeddings only."""
+    """Weight decay, on matrices and embeddings only; decoupled for AdamW and Muon, in the gradient for Adam and SGD."""
     beta1: float = Field(default=0.9, ge=0, lt=1)
-    """AdamW's decay of the first moment."""
+    """Adam's and AdamW's decay of the first moment."""
     beta2: float = Field(default=0.99, ge=0, lt=1)
-    """AdamW's decay of the second moment; 0.99 suits batches of few tokens, 0.95 large ones."""
+    """Adam's and AdamW's decay of the second moment; 0.99 suits batches of few tokens, 0.95 large ones."""
+    momentum: float = Field(default=0.95, ge=0, lt=1)
+    """Momentum of SGD and Muon."""
+    ema_decay: float = Field(default=0, ge=0, lt=1)
+    """Decay of a moving average of the weights, which is then evaluated, sampled and exported; 0 for none."""
+    patience: NonNegativeInt = 0
+    """Evaluations without a better validation loss after which the run ends early; 0 for never."""
     grad_clip: float = Field(default=1.0, ge=0)
     """Largest norm of the whole gradient; 0 leaves it unclipped."""
     seed: int = Field(default=1337, ge=0, lt=2**63)
     """Seed of the weights, the batches and the dropout."""
     log_interval: PositiveInt = 10
     """Steps between two rows of metrics."""
-    eval_interval: PositiveInt = 250
-    """Steps between two evaluations; one at step 0 and one at the end besides."""
+    eval_interval: NonNegativeInt = 250
+    """Steps between two evaluations, one at step 0 and one at the end besides; 0 for one at the end of each epoch."""
     train_eval_tokens: PositiveInt = 32768
     """Tokens of the training split that an evaluation looks at, in fixed windows spread over it."""
     checkpoint_interval: PositiveInt = 250
@@ -124,11 +188,38 @@ class TrainConfig(Section):
     keep_checkpoints: PositiveInt = 5
     """How many of the newest checkpoints stay; the best one stays anyway."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _length(cls, values: Any) -> Any:
+        # The default of max_steps is for those who say nothing about the length; it must not cut ten epochs short.
+        if (
+            isinstance(values, dict)
+            and "max_steps" not in values
+            and (values.get("max_epochs") or values.get("max_minutes"))
+        ):
+            return {**values, "max_steps": 0}
+        return values
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if not (self.max_steps or self.max_epochs or self.max_minutes):
+            raise ValueError("max_steps = 0 needs another end: give max_epochs or max_minutes")
+        if self.gradient_accumulation_steps > self.batch_size:
+            raise ValueError(
+                f"gradient_accumulation_steps ({self.gradient_accumulation_steps}) must not exceed batch_size "
+                f"({self.batch_size}): a piece needs a sequence"
+            )
         if self.min_lr > self.learning_rate:
             raise ValueError(f"min_lr ({self.min_lr:g}) must not exceed learning_rate ({self.learning_rate:g})")
         return self
+
+    @property
+    def length(self) -> str:
+        """How long the training is, in words: `5,000 steps`, `10 epochs or 480 min`."""
+        limits = ((self.max_steps, "steps"), (self.max_epochs, "epochs"), (self.max_minutes, "min"))
+        return " or ".join(
+            f"{limit:,g} {unit}" if limit < 1e6 else f"{limit:,.0f} {unit}" for limit, unit in limits if limit
+        )
 
 
 class SampleConfig(Section):
@@ -144,6 +235,8 @@ class SampleConfig(Section):
     """Below 1 for likelier text, above for wilder; 0 takes the likeliest token every time."""
     top_k: NonNegativeInt = 40
     """Choose among this many likeliest tokens; 0 for all."""
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    """Choose among the likeliest tokens that together have this probability; 1 for all."""
     seed: int = Field(default=1, ge=0, lt=2**63)
     """Seed of the sampling."""
 
@@ -153,8 +246,8 @@ class DeviceConfig(Section):
 
     type: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """The device; auto takes CUDA, then Apple's MPS, then the CPU."""
-    precision: Literal["auto", "float32", "bf16"] = "auto"
-    """Precision of the matrix products; auto takes bf16 on GPUs that have it (compute capability 8.0 on)."""
+    precision: Literal["auto", "float32", "bf16", "fp16"] = "auto"
+    """Precision of the matrix products; auto: bf16 on GPUs that have it (capability 8.0 on), fp16 on older ones."""
     compile: bool = False
     """Compile the model with torch.compile: a slower start, then faster steps on a GPU."""
     threads: int = Field(default=0, ge=0, le=1024)
@@ -175,7 +268,7 @@ class Config(Section):
         """The configuration as TOML, with every key but `run.dir`: enough to start the run again."""
         import tomli_w
 
-        return tomli_w.dumps(self.model_dump(exclude={"run": {"dir"}}))
+        return tomli_w.dumps(self.model_dump(exclude={"run": {"dir"}}, exclude_none=True))
 
 
 def is_json_value(value: Any) -> bool:

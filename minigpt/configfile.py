@@ -1,6 +1,7 @@
 """From a TOML file and the command line to one valid configuration, or to one message with every problem in it."""
 
 import difflib
+import glob
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -153,8 +154,20 @@ def _resolve_path(values: dict[str, Any], section: str, key: str, folder: Path) 
 
     entries = values.get(section)
     text = entries.get(key) if isinstance(entries, dict) else None
-    if entries and isinstance(text, str) and text and not (key == "corpus" and text in KNOWN_CORPORA):
-        entries[key] = str((folder / expand_home(text)).absolute())
+    if not (entries and isinstance(text, str) and text) or (key == "corpus" and text in KNOWN_CORPORA):
+        return
+    path = expand_home(text)
+    if key == "corpus" and glob.has_magic(text) and not path.is_absolute() and not _exists(folder / path):
+        # A pattern, in a folder whose own name may hold a bracket or a star that is none.
+        folder = Path(glob.escape(str(folder.absolute())))
+    entries[key] = str((folder / path).absolute())
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def _typed(section: str, name: str, text: str) -> Any:
@@ -180,10 +193,11 @@ def _describe(error: ErrorDetails, overrides: Mapping[str, str]) -> str:
         where = inert_line(key)
     else:
         where = f"{inert_line(key)} = {_shown(error['input'])}"
-    return f"{where}: {_reason(error, key)}"
+    return f"{where}: {reason(error, key)}"
 
 
-def _reason(error: ErrorDetails, key: str) -> str:
+def reason(error: ErrorDetails, key: str) -> str:
+    """What is wrong with a value, in words that follow a colon."""
     context = error.get("ctx", {})
     match error["type"]:
         case "extra_forbidden":

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 from contextlib import redirect_stdout, suppress
+from types import NoneType
 from typing import Annotated, Any, get_args, get_origin
 
 import tyro
@@ -71,8 +72,8 @@ def _options() -> type[Any]:
     sections: dict[str, list[Any]] = {}
     for key, field in keys():
         section, name = key.split(".")
-        notes = "; ".join([f"default: {_shown(field.default)}", *_range(field)])
-        argument = tyro.conf.arg(metavar=_metavar(key), help=field.description, help_behavior_hint=f"({notes})")
+        hint = f"({notes_of(field)})"
+        argument = tyro.conf.arg(metavar=_metavar(key), help=field.description, help_behavior_hint=hint)
         sections.setdefault(section, []).append((name, Annotated[str, argument], dataclasses.field(default=_NOT_GIVEN)))
     return dataclasses.make_dataclass(
         "Options",
@@ -87,10 +88,21 @@ def _metavar(key: str) -> str:
     section, name = key.split(".")
     annotation = Config.model_fields[section].annotation
     assert annotation is not None
-    kind = annotation.model_fields[name].annotation
+    return metavar_of(annotation.model_fields[name].annotation)
+
+
+def metavar_of(kind: Any) -> str:
+    """How the help names a value of that type."""
     if str(get_origin(kind)) == "typing.Literal":
         return "|".join(map(str, get_args(kind)))
+    if NoneType in get_args(kind):
+        kind = next(part for part in get_args(kind) if part is not NoneType)
     return {bool: "true|false", int: "INT", float: "FLOAT"}.get(kind, "TEXT")
+
+
+def notes_of(field: Any) -> str:
+    """What the help says of a field besides its description: its default and its range."""
+    return "; ".join([f"default: {_shown(field.default)}", *_range(field)])
 
 
 def _range(field: Any) -> list[str]:
@@ -107,6 +119,8 @@ def _range(field: Any) -> list[str]:
 def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
+    if value is None or value == "":
+        return "none"
     if isinstance(value, str):
-        return repr(value) if value else "none"
+        return repr(value)
     return f"{value:g}" if isinstance(value, float) else str(value)
