@@ -2,7 +2,10 @@
 
 import hashlib
 import lzma
+import platform
 import re
+import shutil
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -11,16 +14,25 @@ from pathlib import Path
 
 import pytest
 
-import minigpt.corpus
+import minigpt.known_files
 from minigpt.config import Config
-from minigpt.corpus import KNOWN_CORPORA, KnownCorpus, corpus_is_local, load_corpus, read_text, vocab_size_of
+from minigpt.configfile import merge_config
+from minigpt.corpus import (
+    KNOWN_CORPORA,
+    corpus_is_local,
+    left_out_notice,
+    load_corpus,
+    read_text,
+    vocab_size_of,
+)
 from minigpt.errors import UserError
+from minigpt.known_files import KnownFile
 from minigpt.paths import bundled_data_dir
 
 
 def refusal(name: str | Path) -> str:
     with pytest.raises(UserError) as caught:
-        load_corpus(str(name))
+        load_corpus(str(name)).survey()
     return str(caught.value)
 
 
@@ -51,14 +63,16 @@ def test_an_empty_text_is_refused(tmp_path: Path, content: bytes) -> None:
 
 
 def test_what_is_no_readable_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "no such text file. Known corpora: the-play, tinyshakespeare" in refusal(tmp_path / "none.txt")
-    assert "is a directory" in refusal(tmp_path)
+    assert "no such text file. Known corpora: the-play, python-docs, tinyshakespeare" in refusal(tmp_path / "none.txt")
+    assert "has no text file in it" in refusal(tmp_path)
     assert "File name too long" in refusal(tmp_path / ("x" * 300))
+    with pytest.raises(UserError, match="is a directory"):
+        read_text(tmp_path)
 
-    def forbidden(_: Path) -> bytes:
+    def forbidden(*_: object) -> object:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", forbidden)
+    monkeypatch.setattr(Path, "open", forbidden)
     assert refusal(tmp_path / "secret.txt").endswith("cannot be read: Permission denied")
 
 
@@ -69,7 +83,7 @@ def test_the_name_of_a_file_is_inert_in_messages() -> None:
 def test_the_vocabulary_is_counted_without_a_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The list of presets shows sizes; it must not fetch a corpus for that."""
     monkeypatch.setenv("MINIGPT_DATA_DIR", str(tmp_path))
-    monkeypatch.setattr(minigpt.corpus, "cache_dir", lambda: tmp_path)
+    monkeypatch.setattr(minigpt.known_files, "cache_dir", lambda: tmp_path)
 
     def sized(corpus: str, tokenizer: str = "char") -> int:
         return vocab_size_of(Config.model_validate({"data": {"corpus": corpus, "tokenizer": tokenizer}}))
@@ -79,9 +93,147 @@ def test_the_vocabulary_is_counted_without_a_download(tmp_path: Path, monkeypatc
     assert sized(str(path)) == 4
     assert sized(str(path), "byte") == 256
     assert sized("tinyshakespeare") == 65
-    for missing in (str(tmp_path / "none.txt"), "x" * 300):
-        with pytest.raises(UserError, match="no such text file"):
+    assert sized("tinyshakespeare", "gpt2") == 50257
+    assert sized(str(path), "bpe") == 2048
+    for missing, reason in ((str(tmp_path / "none.txt"), "no such text file"), ("x" * 300, "File name too long")):
+        with pytest.raises(UserError, match=reason):
             sized(missing)
+
+
+def test_a_large_file_is_read_in_pieces_as_the_whole_would_be(tmp_path: Path) -> None:
+    """A character cut by the end of a piece was a decoding error; and errors must count from the file's beginning."""
+    text = "漢字 and more\n" * 200_000
+    path = tmp_path / "large.txt"
+    path.write_bytes(b"\xef\xbb\xbf" + b"x" + text.encode())
+    corpus = load_corpus(str(path))
+    assert len(list(corpus.pieces())) > 2
+    survey = corpus.survey()
+    assert corpus.text == "x" + text
+    assert survey.sha256 == hashlib.sha256(("x" + text).encode()).hexdigest()
+    assert (survey.characters, survey.bytes) == (len(text) + 1, len(text.encode()) + 1)
+    assert survey.alphabet == sorted(set("x" + text))
+    with path.open("ab") as file:
+        file.write(b"\xe6\xbc")
+    assert f"byte 0xe6 at position {len(text.encode()) + 4} (line 200001)" in refusal(path)
+
+
+# ── a folder, a glob ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Texts with and without a newline at their end, one folder deeper too, and what is no text."""
+    path = tmp_path / "poems"
+    (path / "b" / ".hidden").mkdir(parents=True)
+    (path / "b.txt").write_text("last\n")
+    (path / "a.txt").write_text("first")
+    (path / "b" / "inner.md").write_bytes(b"\xef\xbb\xbfmiddle\n")
+    (path / "b" / "empty").touch()
+    (path / ".DS_Store").write_bytes(b"\0\1")
+    (path / "b" / ".hidden" / "c.txt").write_text("unseen")
+    (path / "cover.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0")
+    return path
+
+
+def test_a_folder_is_its_texts_in_the_order_of_their_paths(folder: Path) -> None:
+    corpus = load_corpus(str(folder))
+    assert corpus.name == "poems"
+    assert corpus.text == "first\nmiddle\nlast\n"
+    assert corpus.left_out == ("cover.png",)
+    assert left_out_notice(corpus) == "left out of poems: cover.png: no text"
+    assert corpus_is_local(str(folder))
+
+
+def test_a_folder_of_one_file_is_that_file(folder: Path) -> None:
+    """The checksum by which a run is resumed goes by the text, not by where it lies."""
+    alone = folder / "b" / "inner.md"
+    assert load_corpus(str(alone.parent)).survey() == load_corpus(str(alone)).survey()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "text"),
+    [
+        ("*.txt", "poems/*.txt", "first\nlast\n"),
+        ("**/*.md", "poems/**/*.md", "middle\n"),
+        ("*", "poems/*", "first\nlast\n"),
+        ("[ab].txt", "poems/[ab].txt", "first\nlast\n"),
+    ],
+)
+def test_a_glob_is_what_it_matches(folder: Path, pattern: str, name: str, text: str) -> None:
+    corpus = load_corpus(str(folder / pattern))
+    assert (corpus.name, corpus.text) == (name, text)
+    assert corpus_is_local(str(folder / pattern))
+
+
+def test_a_file_whose_name_looks_like_a_pattern_is_that_file(folder: Path) -> None:
+    (folder / "a[1].txt").write_text("itself")
+    assert load_corpus(str(folder / "a[1].txt")).text == "itself"
+
+
+def test_a_pattern_in_a_toml_file_is_relative_to_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the folder's own name looks like a pattern; that of the command line is relative to where one is."""
+    odd = folder.rename(folder.parent / "[poems]*")
+    for text, found in (("*.txt", "first\nlast\n"), ("b", "middle\n"), (".", "first\nmiddle\nlast\n")):
+        config = merge_config({"data": {"corpus": text}}, odd / "mine.toml", {})
+        assert load_corpus(config.data.corpus).text == found
+    (odd / "a[1].txt").write_text("itself")
+    monkeypatch.chdir(odd)
+    for text, found in (("a[1].txt", "itself"), ("b/*.md", "middle\n"), (str(odd / "b"), "middle\n")):
+        config = merge_config({}, Path("/elsewhere/mine.toml"), {"data.corpus": text})
+        assert load_corpus(config.data.corpus).text == found
+    assert merge_config({"data": {"corpus": "python-docs"}}, odd / "mine.toml", {}).data.corpus == "python-docs"
+
+
+def test_a_glob_or_folder_without_texts_names_what_it_found(folder: Path) -> None:
+    assert "matches no text file, only cover.png" in refusal(folder / "*.png")
+    assert "matches no text file. Known corpora" in refusal(folder / "*.pdf")
+    assert not corpus_is_local(str(folder / "*.pdf"))
+    assert "poems: is empty" in refusal_of_files(folder, {"a.txt": b" ", "b.txt": b"\n"})
+
+
+def refusal_of_files(folder: Path, files: dict[str, bytes]) -> str:
+    shutil.rmtree(folder)
+    folder.mkdir()
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return refusal(folder)
+
+
+def test_a_text_in_another_encoding_is_refused_not_left_out(folder: Path) -> None:
+    """It would be missed only when the model has not learned from it."""
+    assert "latin.txt: is not UTF-8 text" in refusal_of_files(folder, {"a.txt": b"a", "latin.txt": b"caf\xe9"})
+    message = refusal_of_files(folder, {"a.txt": b"a", "wide.txt": "ab".encode("utf-16")})
+    assert "wide.txt: is not UTF-8 text" in message
+    assert "iconv -f utf-16" in message
+
+
+def test_folders_that_lead_into_themselves_end(folder: Path) -> None:
+    (folder / "b" / "loop").symlink_to(folder)
+    assert load_corpus(str(folder)).text == "first\nmiddle\nlast\n"
+
+
+# ── the documentation that comes with Python ──────────────────────────────────────────────────────────────────────
+
+
+def test_the_documentation_of_python_is_a_corpus() -> None:
+    """It differs between Pythons: its name says which one it is of, in the run too."""
+    pytest.importorskip("pydoc_data.topics")
+    corpus = load_corpus("python-docs")
+    assert corpus.name == f"python-docs (Python {platform.python_version()})"
+    assert corpus_is_local("python-docs")
+    assert len(corpus.text) > 100_000
+    assert "assert_stmt" in corpus.text
+    assert corpus.text == load_corpus("python-docs").text
+
+
+def test_a_python_without_documentation_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some distributions leave pydoc_data out."""
+    monkeypatch.setitem(sys.modules, "pydoc_data.topics", None)
+    with pytest.raises(UserError, match=r"this Python \(3\.\S+\) came without its documentation"):
+        load_corpus("python-docs")
+    elsewhere = KnownFile("python-docs", "", "", module="no_such_package.topics")
+    monkeypatch.setitem(KNOWN_CORPORA, "python-docs", elsewhere)
+    assert not corpus_is_local("python-docs")
 
 
 # ── tiny Shakespeare, at hand ─────────────────────────────────────────────────────────────────────────────────────
@@ -100,7 +252,7 @@ def test_tiny_shakespeare_is_found_in_the_data_directory(
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The user's cache, not made yet; and no data directory."""
     path = tmp_path / "cache" / "minigpt-tui"
-    monkeypatch.setattr(minigpt.corpus, "cache_dir", lambda: path)
+    monkeypatch.setattr(minigpt.known_files, "cache_dir", lambda: path)
     monkeypatch.delenv("MINIGPT_DATA_DIR", raising=False)
     return path
 
@@ -179,8 +331,9 @@ def hamlet(cache: Path, server: str, monkeypatch: pytest.MonkeyPatch) -> Iterato
 
 def know(monkeypatch: pytest.MonkeyPatch, url: str, content: bytes = TEXT) -> None:
     sha256 = hashlib.sha256(content).hexdigest()
-    corpus = KnownCorpus(file="hamlet.txt", about="", licence="", distinct_characters=3, url=url, sha256=sha256)
-    monkeypatch.setitem(KNOWN_CORPORA, "hamlet", corpus)
+    ways = "train on the bundled text (--data.corpus the-play)"
+    known = KnownFile("hamlet", "", "", file="hamlet.txt", vocab_size=3, url=url, sha256=sha256, instead=ways)
+    monkeypatch.setitem(KNOWN_CORPORA, "hamlet", known)
 
 
 @pytest.mark.parametrize("page", ["text", "unmeasured"])
@@ -295,10 +448,11 @@ def test_the_play_is_made_of_few_characters(play: str) -> None:
     assert play.isascii()
 
 
-def test_the_recorded_vocabulary_of_the_bundled_play_is_that_of_its_text() -> None:
-    """Guards the parameter counts that are shown before a corpus is here."""
-    assert len(set(load_corpus("the-play").text)) == KNOWN_CORPORA["the-play"].distinct_characters
+def test_the_recorded_vocabulary_of_the_bundled_play_is_that_of_its_text(play: str) -> None:
+    """Guards the parameter counts that are shown before a corpus is here, and the size that is listed."""
+    assert KNOWN_CORPORA["the-play"].size == len(play.encode())
+    assert len(set(load_corpus("the-play").text)) == KNOWN_CORPORA["the-play"].vocab_size
 
 
 def test_the_recorded_vocabulary_of_tiny_shakespeare_is_that_of_its_text(tinyshakespeare: Path) -> None:
-    assert len(set(tinyshakespeare.read_text(encoding="utf-8"))) == KNOWN_CORPORA["tinyshakespeare"].distinct_characters
+    assert len(set(tinyshakespeare.read_text(encoding="utf-8"))) == KNOWN_CORPORA["tinyshakespeare"].vocab_size
