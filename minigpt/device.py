@@ -21,10 +21,14 @@ class Device:
     """Which GPU it is; NVML counts GPUs otherwise than CUDA does, and only this tells them apart."""
 
     def autocast(self) -> AbstractContextManager[object]:
-        """The context for forward passes: bf16 products over float32 weights, or nothing."""
-        if self.precision == "bf16":
-            return torch.autocast(self.type, dtype=torch.bfloat16)
-        return nullcontext()
+        """The context for forward passes: products in half precision over float32 weights, or nothing."""
+        if self.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.type, dtype=torch.bfloat16 if self.precision == "bf16" else torch.float16)
+
+    def gradient_scaler(self) -> torch.amp.GradScaler:
+        """What keeps small gradients from vanishing in fp16 (Micikevicius et al. 2018); for others it does nothing."""
+        return torch.amp.GradScaler(self.type, enabled=self.precision == "fp16")
 
 
 def choose_device(config: DeviceConfig) -> Device:
@@ -43,9 +47,12 @@ def choose_device(config: DeviceConfig) -> Device:
     # torch.cuda.is_bf16_supported() says yes on a T4 too, where bf16 is emulated and slow: the capability decides.
     has_bf16 = kind == "cpu" or (kind == "cuda" and torch.cuda.get_device_capability() >= (8, 0))
     if precision == "auto":
-        precision = "bf16" if kind == "cuda" and has_bf16 else "float32"
+        precision = "float32" if kind != "cuda" else "bf16" if has_bf16 else "fp16"
     elif precision == "bf16" and not has_bf16:
-        raise UserError(f"device.precision = bf16: the {kind} device has none. Use --device.precision float32.")
+        alternative = "fp16" if kind == "cuda" else "float32"
+        raise UserError(f"device.precision = bf16: the {kind} device has none. Use --device.precision {alternative}.")
+    elif precision == "fp16" and kind == "mps":
+        raise UserError("device.precision = fp16: not on the mps device. Use --device.precision float32.")
     if kind != "cuda":
         return Device(kind, platform.machine(), precision)
     properties = torch.cuda.get_device_properties()
@@ -59,7 +66,7 @@ _DEFAULT_THREADS = torch.get_num_threads()
 def configure_threads(config: DeviceConfig) -> int:
     """Set torch's CPU threads, once, before the training starts, and return their number.
 
-    Called by nobody else: a change of threads during a run changes the order of sums, and with it the run.
+    Called by nobody else in a process that may train: a change of threads during a run changes the order of sums, and with it the run.
     """
     torch.set_num_threads(config.threads or _DEFAULT_THREADS)
     return torch.get_num_threads()

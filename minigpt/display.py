@@ -1,7 +1,7 @@
 """How a training without a screen is shown: a line per row for logs and pipes, or a progress bar on a terminal."""
 
 import json
-from typing import Protocol
+from typing import Any, Protocol
 
 from minigpt.inert import inert_line
 from minigpt.journal import Row
@@ -53,13 +53,13 @@ class ProgressDisplay:
 
     def __init__(self) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         self._console = Console(highlight=False, markup=False)
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
-            MofNCompleteColumn(),
+            TextColumn("{task.fields[reached]}", markup=False),
             TextColumn("{task.fields[numbers]}", markup=False),
             TextColumn("ETA"),
             TimeRemainingColumn(),
@@ -67,7 +67,10 @@ class ProgressDisplay:
             # No thread of its own: on a terminal that goes away it would die with a traceback.
             auto_refresh=False,
         )
-        self._task = self._progress.add_task("starting", total=None, numbers="")
+        self._task = self._progress.add_task("starting", total=None, reached="", numbers="")
+        self._steps = 0
+        self._minutes = 0.0
+        """How long the training is; either may be 0 for no such limit."""
         self._progress.start()
 
     def phase(self, words: str) -> None:
@@ -79,19 +82,31 @@ class ProgressDisplay:
             numbers.append(f"loss {loss:.4f}")
         if isinstance(rate := row.get("tokens_per_second"), float):
             numbers.append(f"{rate:,.0f} tokens/s")
-        self._progress.update(self._task, completed=row["step"], numbers=" · ".join(numbers))
+        self._show_progress(row["step"], row.get("elapsed"), " · ".join(numbers))
         if isinstance(val_loss := row.get("val_loss"), float):
             train_loss = row.get("train_eval_loss")
             train = f"{train_loss:.4f}" if isinstance(train_loss, float) else "–"
             self._console.print(
-                f"step {row['step']:>7,}   val loss {val_loss:.4f}   train loss {train}   "
-                f"val perplexity {row.get('val_perplexity') or float('nan'):.3f}"
+                # Within 80 columns: a line that wraps is read twice.
+                f"step {row['step']:>7,}  val loss {val_loss:.4f}  train {train}  "
+                f"perplexity {row.get('val_perplexity') or float('nan'):.3f}{_accuracy(row)}"
             )
+
+    def _show_progress(self, step: int, elapsed: object, numbers: str) -> None:
+        minutes = elapsed / 60 if isinstance(elapsed, int | float) else 0.0
+        reached = f"{step:,}/{self._steps:,}" if self._steps else f"step {step:,}"
+        by_steps = step / self._steps if self._steps else 0.0
+        by_clock = minutes / self._minutes if self._minutes else 0.0
+        if self._minutes:
+            reached += f" · {minutes:,.0f}/{self._minutes:g} min"
+        self._progress.update(self._task, completed=max(by_steps, by_clock), reached=reached, numbers=numbers)
 
     def event(self, event: Row) -> None:
         match event.get("event"):
             case "started":
-                self._progress.update(self._task, total=event.get("max_steps"), description="training")
+                self._steps = _count(event.get("max_steps"))
+                self._minutes = _count(event.get("max_minutes"))
+                self._progress.update(self._task, total=1.0, description="training")
                 self._console.print(
                     f"{inert_line(str(event.get('corpus')))}: {event.get('corpus_characters', 0):,} characters, "
                     f"vocabulary {event.get('vocab_size', 0):,}; model: {event.get('parameters', 0):,} parameters; "
@@ -111,6 +126,15 @@ class ProgressDisplay:
 
     def close(self) -> None:
         self._progress.stop()
+
+
+def _count(value: object) -> Any:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else 0
+
+
+def _accuracy(row: Row) -> str:
+    accuracy = row.get("val_accuracy")
+    return f"  accuracy {100 * accuracy:.1f}%" if isinstance(accuracy, float) else ""
 
 
 def _plain(value: object) -> str:

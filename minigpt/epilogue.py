@@ -4,7 +4,7 @@ import shutil
 
 from minigpt.inert import inert, inert_line
 from minigpt.journal import read_journal
-from minigpt.metrics import Metrics
+from minigpt.metrics import Metrics, epoch_table
 from minigpt.rundir import RunDirectory
 from minigpt.session import TrainingSession
 
@@ -26,7 +26,38 @@ def closing_words(session: TrainingSession) -> list[str]:
         ]
     if session.outcome == "stopped":
         return [f"stopped and saved: {shown}", f"go on with it:  minigpt train --resume {shown}"]
-    return [f"finished: {shown}", f'let it write:  minigpt generate {shown} --prompt "..."']
+    return [f"finished{_why(run)}: {shown}", f'let it write:  minigpt generate {shown} --prompt "..."']
+
+
+def _why(run: RunDirectory) -> str:
+    """Why a training ended before its last step, as it stands behind "finished"; nothing for one that did not."""
+    finished = [row for row in read_journal(run.events_file) if row.get("event") == "finished"]
+    match finished[-1].get("reason") if finished else None:
+        case "patience":
+            return " early, since the validation loss got no better"
+        case "time":
+            return ", its time is over"
+        case _:
+            return ""
+
+
+_MOST_EPOCHS = 20
+
+
+def print_epochs(run: RunDirectory) -> None:
+    """Print how the run stood at the end of each epoch: of many epochs, some spread over the run and the last."""
+    table = epoch_table(Metrics(run.metrics_file).read_all())
+    if not table:
+        return
+    shown = table
+    if len(table) > _MOST_EPOCHS:
+        shown = [table[round(index * (len(table) - 1) / (_MOST_EPOCHS - 1))] for index in range(_MOST_EPOCHS)]
+    print(f"\n{'epoch':>6}{'train loss':>12}{'val loss':>12}{'train perplexity':>18}{'val perplexity':>16}")
+    for row in shown:
+        losses = f"{row.train_loss:>12.4f}{row.val_loss:>12.4f}"
+        print(f"{row.epoch:>6,}{losses}{row.train_perplexity:>18,.3f}{row.val_perplexity:>16,.3f}")
+    if len(shown) < len(table):
+        print(f"{len(shown)} of {len(table):,} epochs; all are in {inert_line(str(run.epochs_file))}")
 
 
 def print_curves(run: RunDirectory) -> None:

@@ -12,7 +12,7 @@ import time
 from types import FrameType
 
 from minigpt.display import Display, PlainDisplay, ProgressDisplay
-from minigpt.epilogue import closing_words, print_curves, print_sample
+from minigpt.epilogue import closing_words, print_curves, print_epochs, print_sample
 from minigpt.errors import UserError
 from minigpt.journal import JournalTail, Row
 from minigpt.session import TrainingSession
@@ -128,6 +128,7 @@ def _report(session: TrainingSession, received: list[int], *, curves: bool) -> i
         if session.outcome == "finished" and run is not None:
             if curves:
                 print_curves(run)
+            print_epochs(run)
             print_sample(run)
         sys.stdout.flush()
     except OSError:

@@ -134,6 +134,42 @@ class Metrics:
         return np.array(series.steps, dtype=np.int64), np.array(series.values, dtype=np.float64)
 
 
+@dataclass(frozen=True)
+class EpochRow:
+    """How a run stood at the end of one epoch. Losses in nats per token, both without dropout."""
+
+    epoch: int
+    step: int
+    train_loss: float
+    val_loss: float
+    train_perplexity: float
+    val_perplexity: float
+
+
+def epoch_table(metrics: Metrics) -> list[EpochRow]:
+    """For each epoch the last evaluation in it, or at its end; epochs without one are left out.
+
+    The evaluation before the first step belongs to no epoch.
+    """
+    epochs = dict(zip(*(column.tolist() for column in metrics.series("epoch")), strict=True))
+    train = dict(zip(*(column.tolist() for column in metrics.series("train_eval_loss")), strict=True))
+    steps, losses = metrics.series("val_loss")
+    table: dict[int, EpochRow] = {}
+    for step, val_loss in zip(steps.tolist(), losses.tolist(), strict=True):
+        # An epoch that ends at this very step may come out a rounding error too late.
+        passed = epochs.get(step, 0.0)
+        epoch = math.ceil(passed - 1e-6) if math.isfinite(passed) else 0
+        if epoch > 0:
+            train_loss = train.get(step, math.nan)
+            table[epoch] = EpochRow(epoch, step, train_loss, val_loss, perplexity(train_loss), perplexity(val_loss))
+    return list(table.values())
+
+
+def perplexity(loss: float) -> float:
+    """e to the loss, infinite where a float cannot hold it: among how many equally likely tokens a model hesitates."""
+    return math.exp(loss) if loss < 700 else math.inf
+
+
 def _count(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**62 else None
 

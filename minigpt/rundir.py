@@ -60,10 +60,12 @@ class RunDirectory:
         self.metrics_file = path / "metrics.jsonl"
         self.events_file = path / "events.jsonl"
         self.samples_file = path / "samples.jsonl"
+        self.epochs_file = path / "epochs.csv"
         self.checkpoints_dir = path / "checkpoints"
         self.best_file = path / "checkpoints" / "best.json"
         self.commands_dir = path / "commands"
         self.chat_dir = path / "chat"
+        self.evaluations_dir = path / "evaluations"
         self.lock_file = path / "lock"
         self.console_file = path / "console.log"
 

@@ -1,6 +1,6 @@
 """One training in a background thread of this process, for a dashboard or the command line to stand beside."""
 
-import hashlib
+import math
 import threading
 import traceback
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ from minigpt.inert import inert_line
 from minigpt.rundir import RunDirectory
 
 if TYPE_CHECKING:
-    from minigpt.trainer import TrainingData
+    from minigpt.dataset import TrainingData
 
 
 class TrainingSession(threading.Thread):
@@ -79,6 +79,8 @@ class TrainingSession(threading.Thread):
         data = self._prepare(config)
         if self._stop_requested.is_set():
             return "stopped"
+        if self._resume is None:
+            config = _with_steps(config, data)
         run = self._resume or RunDirectory.create(config, self._preset, data.tokenizer)
         with run.locked():
             for name, path in (("events", run.events_file), ("metrics", run.metrics_file)):
@@ -90,38 +92,41 @@ class TrainingSession(threading.Thread):
             return trainer.train(self._stop_requested)
 
     def _prepare(self, config: Config) -> "TrainingData":
-        from minigpt.batches import split_ids
-        from minigpt.corpus import load_corpus
-        from minigpt.tokenizer import build_tokenizer, load_tokenizer
-        from minigpt.trainer import TrainingData
+        from minigpt.dataset import load_training_data
+        from minigpt.tokenizer import load_tokenizer
 
         def progress(words: str) -> None:
             self.phase = words
             if self._stop_requested.is_set():
                 raise _StopRequestedError
 
-        corpus = load_corpus(config.data.corpus, progress)
-        if self._resume:
-            tokenizer = load_tokenizer(self._resume.tokenizer_file)
-        else:
-            tokenizer = build_tokenizer(config.data.tokenizer, corpus.text)
-        train, val = split_ids(tokenizer.encode(corpus.text), config.data.val_fraction, config.model.block_size)
-        try:
-            tokenizer.encode(config.sample.prompt)
-        except UserError as error:
-            raise UserError(f"sample.prompt: {error}") from None
-        digest = hashlib.sha256(corpus.text.encode("utf-8")).hexdigest()
-        return TrainingData(corpus.name, digest, len(corpus.text), tokenizer, train, val)
+        tokenizer = load_tokenizer(self._resume.tokenizer_file) if self._resume else None
+        return load_training_data(config, tokenizer, progress)
 
     def _resumable_config(self) -> Config:
         assert self._resume is not None
         run = self._resume
         config = run.config()
-        reached = run.checkpoints()[-1].step if run.checkpoints() else 0
-        if reached >= config.train.max_steps:
-            raise UserError(
-                f"{inert_line(run.name)}: has finished already, with step {reached} of {config.train.max_steps}"
-            )
+        if not (kept := run.checkpoints()):
+            return config
+        from minigpt.trainer import end_of
+
+        step, info = kept[-1].step, kept[-1].info()
+        elapsed, waited = (_number(info.get(key)) for key in ("elapsed", "evaluations_since_best"))
+        train = config.train
+        match end_of(config, step, elapsed, int(waited)):
+            case "steps":
+                raise UserError(f"{inert_line(run.name)}: has finished already, with step {step} of {train.max_steps}")
+            case "time":
+                raise UserError(
+                    f"{inert_line(run.name)}: has finished already, after {elapsed / 60:.1f} of "
+                    f"{train.max_minutes:g} minutes"
+                )
+            case "patience":
+                raise UserError(
+                    f"{inert_line(run.name)}: has finished already, at step {step}, after {train.patience} evaluations "
+                    "without a better validation loss"
+                )
         return config
 
     def _log(self, text: str) -> None:
@@ -137,3 +142,21 @@ class TrainingSession(threading.Thread):
 
 class _StopRequestedError(Exception):
     """Asked to stop before the training began."""
+
+
+def _with_steps(config: Config, data: "TrainingData") -> Config:
+    """The configuration with a length in epochs turned into one in steps, now that the corpus is known."""
+    train = config.train
+    if not train.max_epochs:
+        return config
+    from minigpt.batches import Batches
+
+    per_epoch = Batches(data.train, train.batch_size, config.data.batches, train.seed).steps_per_epoch
+    steps = max(1, math.ceil(train.max_epochs * per_epoch - 1e-6))
+    steps = min(steps, train.max_steps or steps)
+    return config.model_copy(update={"train": train.model_copy(update={"max_steps": steps})})
+
+
+def _number(value: object) -> float:
+    # From a file: what is no number says nothing about the length.
+    return float(value) if isinstance(value, int | float) else 0.0

@@ -6,7 +6,6 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,37 +13,26 @@ import psutil
 import torch
 from torch import Tensor
 
-from minigpt.batches import Split
+from minigpt.batches import Batches
 from minigpt.checkpoint import load_weights, read_training_state, remove_checkpoint, write_checkpoint
 from minigpt.commands import Command, take_commands
 from minigpt.config import Config
+from minigpt.dataset import TrainingData
 from minigpt.device import Device, configure_threads
 from minigpt.errors import UserError
-from minigpt.evaluate import evaluate_loss
+from minigpt.evaluate import Evaluation, evaluate
 from minigpt.files import write_atomically
 from minigpt.generate import generate
 from minigpt.inert import inert_line
 from minigpt.journal import JournalWriter, Row, read_journal
-from minigpt.model import GPT
-from minigpt.optimizer import build_optimizer, learning_rate_at
+from minigpt.learner import Learner
+from minigpt.metrics import Metrics, epoch_table
+from minigpt.optimizer import learning_rate_at
 from minigpt.rundir import Checkpoint, RunDirectory
 from minigpt.sampling import Sampling
-from minigpt.tokenizer import Tokenizer
-from minigpt.training_state import optimizer_states, restore_optimizer_states, restore_rng_states, rng_states
 
 _POLL_INTERVAL = 0.05  # seconds between two looks into commands/
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """What a trainer is given besides the configuration: the corpus as ids, and how to read them."""
-
-    corpus: str
-    corpus_sha256: str
-    characters: int
-    tokenizer: Tokenizer
-    train: Split
-    val: Split
+_OVERFITTING_AFTER = 3  # evaluations in a row without a better validation loss
 
 
 @dataclass
@@ -55,6 +43,11 @@ class Counters:
     elapsed: float = 0.0
     best_step: int = -1
     best_val_loss: float = float("inf")
+    best_train_loss: float = float("inf")
+    """`train_eval_loss` where val_loss was best."""
+    evaluations_since_best: int = 0
+    told_overfitting: int = -1
+    """The best step for which it has been said that the model only learns by heart since."""
     steps_since_row: int = 0
     last_losses: dict[str, float] = field(default_factory=dict)
     """The losses of the evaluation at `step`, if there was one."""
@@ -69,14 +62,10 @@ class Trainer:
         self.data = data
         self.device = device
         self.threads = configure_threads(config.device)
-        torch.manual_seed(config.train.seed)
-        self.model = GPT(config.model, data.tokenizer.vocab_size).to(device.type)
-        self.optimizer = build_optimizer(self.model, config.train, device.type)
+        self.learner = Learner(config, data.tokenizer.vocab_size, device, self._notice)
+        self.batches = Batches(data.train, config.train.batch_size, config.data.batches, config.train.seed)
         self.counters = Counters()
-        self.loss_sum = torch.zeros((), device=device.type)
-        self.grad_norm: Tensor | None = None
-        self._loss: Callable[[Tensor, Tensor], Tensor] = self.model.loss
-        self._compiled = False
+        self.learning_rate = 0.0
         rows = read_journal(run.events_file)
         self.attempt = 1 + max((row["attempt"] for row in rows if isinstance(row.get("attempt"), int)), default=0)
         self.resumed_from: int | None = None
@@ -86,6 +75,7 @@ class Trainer:
         self._paused_at: float | None = None
         self._stop_command: Command | None = None
         self._notices: list[str] = []
+        self._own_metrics = Metrics(run.metrics_file)
         run.clear_unfinished_checkpoints()
         self._restore_newest()
 
@@ -103,25 +93,28 @@ class Trainer:
         if self.attempt > 1:
             take_commands(self.run.commands_dir)  # they were meant for the attempt that is gone
         self._event("started", **self._description())
+        for notice in self.data.notices:
+            self._notice("corpus", notice)
         for notice in self._notices:
-            self._event("notice", message=notice)
+            self._notice("checkpoint", notice)
         if self.config.device.compile:
-            self._compile()
-        self.model.train()
+            self.learner.compile()
+        self.learner.model.train()
         self._started = time.perf_counter()
         self._row_time, self._row_steps, self._idle = self._started, 0, 0.0
         self._elapsed_before = self.counters.elapsed
         try:
             if self.counters.step == 0 and self.resumed_from is None:
                 self._after_step()
-            while self.counters.step < self.config.train.max_steps:
+            end = self._end()
+            while end is None:
                 if not self._obey_commands(stop):
                     self._save()
                     self._event("stopped", **_answer(self._stop_command))
                     return "stopped"
                 self._step()
-                self._after_step()
-            self._event("finished")
+                end = self._after_step()
+            self._event("finished", reason=end)
             return "finished"
         except Exception as error:
             with contextlib.suppress(OSError):  # a full disk must not hide what happened before it was full
@@ -129,34 +122,53 @@ class Trainer:
             raise
 
     def _step(self) -> None:
-        train = self.config.train
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate_at(self.counters.step, train)
-        ids, targets = self.data.train.random_batch(train.batch_size, train.seed, self.counters.step)
-        with self.device.autocast():
-            loss = self._loss(ids.to(self.device.type), targets.to(self.device.type))
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.grad_norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), train.grad_clip or float("inf"))
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.loss_sum += loss.detach()
+        ids, targets = self.batches.at(self.counters.step)
+        self.learning_rate = learning_rate_at(self.counters.step, self.config.train, self._progress())
+        self.learner.update(ids, targets, self.learning_rate)
         self.counters.step += 1
         self.counters.steps_since_row += 1
         self._row_steps += 1
 
-    def _after_step(self) -> None:
+    def _progress(self) -> float | None:
+        """How much of a training is over that the clock may end; None where steps alone tell."""
+        train = self.config.train
+        if not train.max_minutes:
+            return None
+        by_clock = self._elapsed_so_far() / (60 * train.max_minutes)
+        by_steps = (self.counters.step - train.warmup_steps) / max(1, train.max_steps - train.warmup_steps)
+        return max(by_clock, by_steps) if train.max_steps else by_clock
+
+    def _end(self) -> str | None:
+        """Which limit has been reached: "steps", "time" or "patience"; None if the training goes on."""
+        return end_of(self.config, self.counters.step, self._elapsed_so_far(), self.counters.evaluations_since_best)
+
+    def _after_step(self) -> str | None:
         step, train = self.counters.step, self.config.train
-        last = step == train.max_steps
+        end = self._end()
         improved = False
         self.counters.last_losses = {}
-        if step % train.eval_interval == 0 or last:
+        if self._evaluation_is_due() or end:
             improved = self._evaluate()
+            end = self._end()  # patience may be exhausted now
         if step % train.log_interval == 0 or self.counters.last_losses:
             self._write_row()
-        if step % self.config.sample.interval == 0 or last:
+        if self.counters.last_losses:
+            self._write_epochs()
+        if step % self.config.sample.interval == 0 or end:
             self._sample()
-        if step % train.checkpoint_interval == 0 or improved or last:
+        if step % train.checkpoint_interval == 0 or improved or end:
             self._save()
+        return end
+
+    def _evaluation_is_due(self) -> bool:
+        step, interval = self.counters.step, self.config.train.eval_interval
+        if interval:
+            return step % interval == 0
+        return step == 0 or self._epoch_at(step) > self._epoch_at(step - 1)
+
+    def _epoch_at(self, step: int) -> int:
+        # A hair's breadth more, against products like 3 × (1 / 3) that come out below 1.
+        return int(step / self.batches.steps_per_epoch + 1e-9)
 
     def _obey_commands(self, stop: threading.Event) -> bool:
         # Whether to go on. While paused it waits here, looking for commands and for the stop event.
@@ -198,53 +210,86 @@ class Trainer:
 
     def _evaluate(self) -> bool:
         began = time.perf_counter()
-        train_windows = self.data.train.windows(self.config.train.train_eval_tokens)
-        train_loss = evaluate_loss(self.model, train_windows, self.device)
-        val_loss = evaluate_loss(self.model, self.data.val.windows(), self.device)
-        self.counters.last_losses = {"train_eval_loss": train_loss, "val_loss": val_loss}
-        improved = val_loss < self.counters.best_val_loss
+        counters, speaker = self.counters, self.learner.speaker
+        windows = {
+            "train_eval": self.data.train.windows(self.config.train.train_eval_tokens),
+            "val": self.data.val.windows(),
+        }
+        train, val = (evaluate(speaker, some, self.data.tokenizer, self.device) for some in windows.values())
+        counters.last_losses = {**_columns("train_eval", train), **_columns("val", val)}
+        improved = val.loss < counters.best_val_loss
         if improved:
-            self.counters.best_step, self.counters.best_val_loss = self.counters.step, val_loss
-        self._event("evaluated", **self.counters.last_losses, best=improved)
+            counters.best_step, counters.best_val_loss, counters.best_train_loss = counters.step, val.loss, train.loss
+        counters.evaluations_since_best = 0 if improved else counters.evaluations_since_best + 1
+        self._event("evaluated", train_eval_loss=train.loss, val_loss=val.loss, best=improved)
+        self._tell_overfitting(train.loss)
         self._idle += time.perf_counter() - began
         return improved
 
+    def _tell_overfitting(self, train_loss: float) -> None:
+        counters = self.counters
+        if (
+            counters.evaluations_since_best < _OVERFITTING_AFTER
+            or train_loss >= counters.best_train_loss
+            or counters.told_overfitting == counters.best_step
+        ):
+            return
+        counters.told_overfitting = counters.best_step
+        self._notice(
+            "overfitting",
+            f"overfitting: the validation loss was lowest at step {counters.best_step:,} "
+            f"({counters.best_val_loss:.4f}), and only the training loss has fallen since. "
+            "The best checkpoint is kept.",
+            since=counters.best_step,
+        )
+
     def _write_row(self) -> None:
-        counters, train = self.counters, self.config.train
-        tokens_per_step = train.batch_size * self.config.model.block_size
+        counters, learner = self.counters, self.learner
         row: Row = {"step": counters.step, "attempt": self.attempt}
         if self._rows_written == 0 and self.resumed_from is not None:
             row["resumed_from"] = self.resumed_from
-        row["tokens"] = counters.step * tokens_per_step
-        row["epoch"] = row["tokens"] / len(self.data.train)
-        if counters.steps_since_row and self.grad_norm is not None:
-            row["train_loss"] = float(self.loss_sum) / counters.steps_since_row  # waits for the device
-            row["learning_rate"] = learning_rate_at(counters.step - 1, train)
-            row["grad_norm"] = float(self.grad_norm)
+        row["tokens"] = self.batches.tokens_at(counters.step)
+        row["epoch"] = counters.step / self.batches.steps_per_epoch
+        if counters.steps_since_row and learner.grad_norm is not None:
+            row["train_loss"] = float(learner.loss_sum) / counters.steps_since_row  # waits for the device
+            row["learning_rate"] = self.learning_rate
+            row["grad_norm"] = float(learner.grad_norm)
         now = time.perf_counter()
         row["elapsed"] = round(self._elapsed(now), 3)
         if self._row_steps:
             seconds = max(1e-9, now - self._row_time - self._idle)
-            row["tokens_per_second"] = round(self._row_steps * tokens_per_step / seconds, 1)
+            tokens = row["tokens"] - self.batches.tokens_at(counters.step - self._row_steps)
+            row["tokens_per_second"] = round(tokens / seconds, 1)
         row["memory_rss"] = self._process.memory_info().rss
         if self.device.type == "cuda":
             row["cuda_allocated"] = torch.cuda.memory_allocated()
             row["cuda_reserved"] = torch.cuda.memory_reserved()
             row["cuda_peak"] = torch.cuda.max_memory_allocated()
-        if counters.last_losses:
-            row |= counters.last_losses
-            row["val_perplexity"] = _perplexity(counters.last_losses["val_loss"])
+        row |= counters.last_losses
         self.metrics.append(row)
         self._rows_written += 1
         self._row_time, self._row_steps, self._idle = now, 0, 0.0
         self._require_finite(row.get("val_loss", 0.0))
-        self.loss_sum.zero_()
+        learner.loss_sum.zero_()
         counters.steps_since_row = 0
+
+    def _write_epochs(self) -> None:
+        """Write the table of epochs anew, as a spreadsheet reads it. It only repeats what metrics.jsonl has."""
+        self._own_metrics.read_all()
+        lines = ["epoch,step,train_loss,val_loss,train_perplexity,val_perplexity"]
+        for row in epoch_table(self._own_metrics):
+            losses = (row.train_loss, row.val_loss, row.train_perplexity, row.val_perplexity)
+            lines.append(",".join([str(row.epoch), str(row.step), *(f"{value:.6g}" for value in losses)]))
+        with contextlib.suppress(OSError):
+            write_atomically(self.run.epochs_file, "\n".join(lines) + "\n")
 
     def _require_finite(self, val_loss: float = 0.0) -> None:
         """Raise UserError once the run has diverged: nothing of it is worth sampling from or saving."""
-        grad_norm = 0.0 if self.grad_norm is None else float(self.grad_norm)
-        if math.isfinite(float(self.loss_sum) + grad_norm + val_loss):
+        learner = self.learner
+        # With fp16 a gradient may overflow: that update was left out, and the next is scaled down.
+        overflows = learner.grad_norm is None or learner.scaler.is_enabled()
+        grad_norm = 0.0 if overflows else float(learner.grad_norm or 0.0)
+        if math.isfinite(float(learner.loss_sum) + grad_norm + val_loss):
             return
         kept = self.run.checkpoints()
         where = f"the last good checkpoint is that of step {kept[-1].step}" if kept else "nothing was saved"
@@ -257,10 +302,10 @@ class Trainer:
         self._require_finite()
         began = time.perf_counter()
         sample = self.config.sample
-        sampling = Sampling(sample.max_new_tokens, sample.temperature, sample.top_k, sample.seed)
-        text = "".join(generate(self.model, self.data.tokenizer, sample.prompt, sampling))
+        settings = {name: getattr(sample, name) for name in ("temperature", "top_k", "top_p", "seed")}
+        sampling = Sampling(max_new_tokens=sample.max_new_tokens, **settings)
+        text = "".join(generate(self.learner.speaker, self.data.tokenizer, sample.prompt, sampling))
         row = {"step": self.counters.step, "attempt": self.attempt, "time": time.time()}
-        settings = {"temperature": sample.temperature, "top_k": sample.top_k, "seed": sample.seed}
         self.samples.append({**row, "prompt": sample.prompt, "text": text, **settings})
         self._event("sampled", **_answer(command))
         self._idle += time.perf_counter() - began
@@ -275,7 +320,9 @@ class Trainer:
             # A checkpoint vouches for the rows up to its step: they must be as durable as it is.
             for journal in (self.metrics, self.events, self.samples):
                 journal.sync()
-            checkpoint = write_checkpoint(self.run, counters.step, self.model, self._training_tensors(), self._info())
+            checkpoint = write_checkpoint(
+                self.run, counters.step, self.learner.speaker, self.learner.tensors(), self._info()
+            )
             found.append(checkpoint)
         if is_best:
             self._write_best()
@@ -290,6 +337,9 @@ class Trainer:
         best = {"step": self.counters.best_step, "val_loss": self.counters.best_val_loss}
         write_atomically(self.run.best_file, json.dumps(best) + "\n")
 
+    def _notice(self, kind: str, message: str, **values: Any) -> None:
+        self._event("notice", kind=kind, message=message, **values)
+
     def _event(self, event: str, **values: Any) -> None:
         row = {"event": event, "time": time.time(), "step": self.counters.step, "attempt": self.attempt}
         self.events.append({**row, **values})
@@ -297,10 +347,12 @@ class Trainer:
     def _description(self) -> dict[str, Any]:
         return {
             "resumed_from": self.resumed_from,
-            "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
+            "parameters": sum(parameter.numel() for parameter in self.learner.model.parameters()),
             "vocab_size": self.data.tokenizer.vocab_size,
+            "tokenizer": self.config.data.tokenizer,
             "corpus": self.data.corpus,
             "corpus_characters": self.data.characters,
+            "corpus_bytes": self.data.bytes,
             "train_tokens": len(self.data.train),
             "val_tokens": len(self.data.val),
             "device": self.device.type,
@@ -310,31 +362,36 @@ class Trainer:
             "compiled": self.config.device.compile,
             "threads": self.threads,
             "max_steps": self.config.train.max_steps,
+            "max_minutes": self.config.train.max_minutes,
+            "steps_per_epoch": self.batches.steps_per_epoch,
             "torch": torch.__version__,
             "pid": os.getpid(),
         }
+
+    def _elapsed_so_far(self) -> float:
+        return self._elapsed(time.perf_counter())
 
     def _elapsed(self, now: float) -> float:
         return self._elapsed_before + (now if self._paused_at is None else self._paused_at) - self._started
 
     # ── checkpoint and back ───────────────────────────────────────────────────────────────────────────────────
 
-    def _training_tensors(self) -> dict[str, Tensor]:
-        tensors = {"loss_sum": self.loss_sum, **rng_states(self.device.type)}
-        if self.grad_norm is not None:
-            tensors["grad_norm"] = self.grad_norm
-        tensors |= optimizer_states(self.model, self.optimizer)
-        return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-
     def _info(self) -> dict[str, Any]:
         counters = self.counters
         return {
             "attempt": self.attempt,
-            "elapsed": self._elapsed(time.perf_counter()),
+            "elapsed": self._elapsed_so_far(),
             "steps_since_row": counters.steps_since_row,
+            "evaluations_since_best": counters.evaluations_since_best,
+            "told_overfitting": counters.told_overfitting,
+            **self.learner.numbers(),
             "val_loss": counters.last_losses.get("val_loss"),
             "train_eval_loss": counters.last_losses.get("train_eval_loss"),
-            "best": {"step": counters.best_step, "val_loss": counters.best_val_loss}
+            "best": {
+                "step": counters.best_step,
+                "val_loss": counters.best_val_loss,
+                "train_eval_loss": counters.best_train_loss,
+            }
             if counters.best_step >= 0
             else None,
             "corpus_sha256": self.data.corpus_sha256,
@@ -364,18 +421,18 @@ class Trainer:
                 "Put the old text back, or start a new run."
             )
         try:
-            load_weights(self.model, weights, checkpoint)
-            restore_optimizer_states(tensors, self.model, self.optimizer)
-            restore_rng_states(tensors, self.device.type)
-            self.loss_sum.copy_(tensors["loss_sum"])
-            if "grad_norm" in tensors:
-                self.grad_norm = tensors["grad_norm"]
+            load_weights(self.learner.speaker, weights, checkpoint)
+            self.learner.restore(tensors, info, updates=checkpoint.step)
             best = info["best"] or {"step": -1, "val_loss": float("inf")}
             self.counters = Counters(
                 step=checkpoint.step,
                 elapsed=float(info["elapsed"]),
                 best_step=int(best["step"]),
                 best_val_loss=float(best["val_loss"]),
+                # Not there in checkpoints of earlier versions.
+                best_train_loss=float(best.get("train_eval_loss", "inf")),
+                evaluations_since_best=int(info.get("evaluations_since_best", 0)),
+                told_overfitting=int(info.get("told_overfitting", -1)),
                 steps_since_row=int(info["steps_since_row"]),
             )
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -385,28 +442,27 @@ class Trainer:
         if self.counters.best_step == checkpoint.step:
             self._write_best()
 
-    def _compile(self) -> None:
-        compiled = torch.compile(self.model.loss)
 
-        def loss(ids: Tensor, targets: Tensor) -> Tensor:
-            try:
-                value: Tensor = compiled(ids, targets)
-            except Exception as error:
-                if self._compiled:
-                    raise
-                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-                self._event("notice", message=f"torch.compile failed, going on in eager mode: {reason}")
-                self._loss = self.model.loss
-                return self.model.loss(ids, targets)
-            self._compiled = True
-            return value
+def end_of(config: Config, step: int, elapsed: float, evaluations_since_best: int) -> str | None:
+    """Which limit a training has reached: "steps", "time" (in seconds of training) or "patience"; None for none."""
+    train = config.train
+    if train.max_steps and step >= train.max_steps:
+        return "steps"
+    if train.max_minutes and elapsed >= 60 * train.max_minutes:
+        return "time"
+    return "patience" if train.patience and evaluations_since_best >= train.patience else None
 
-        self._loss = loss
+
+def _columns(split: str, evaluation: Evaluation) -> dict[str, float]:
+    """An evaluation as metrics.jsonl has it."""
+    return {
+        f"{split}_loss": evaluation.loss,
+        f"{split}_perplexity": evaluation.perplexity,
+        f"{split}_accuracy": evaluation.accuracy,
+        f"{split}_bpc": evaluation.bits_per_character,
+        f"{split}_bpb": evaluation.bits_per_byte,
+    }
 
 
 def _answer(command: Command | None) -> dict[str, str]:
     return {"command": command.id} if command else {}
-
-
-def _perplexity(loss: float) -> float:
-    return math.exp(loss) if loss < 700 else math.inf

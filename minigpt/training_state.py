@@ -1,4 +1,4 @@
-"""The tensors, besides the weights, that a resumed training needs: the optimizer's and the random generators'."""
+"""The tensors, besides the exported weights, that a resumed training needs: the optimizers', the generators', ours."""
 
 import torch
 from torch import Tensor, nn
@@ -24,19 +24,31 @@ def restore_rng_states(states: dict[str, Tensor], device_type: str) -> None:
 
 
 def optimizer_states(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimizer's tensors, such as `optimizer.wte.weight.exp_avg`, by the names of the parameters."""
+    """One optimizer's tensors, such as `optimizer.wte.weight.exp_avg`, by the names of the parameters."""
     return {
         f"optimizer.{name}.{key}": value
         for name, parameter in model.named_parameters()
         for key, value in optimizer.state.get(parameter, {}).items()
+        if isinstance(value, Tensor)  # SGD without momentum keeps a None
     }
 
 
 def restore_optimizer_states(states: dict[str, Tensor], model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """The inverse of `optimizer_states`, on the device of each parameter."""
+    """The inverse of `optimizer_states`, for the parameters that are this optimizer's, on the device of each."""
+    own = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
     for name, parameter in model.named_parameters():
         prefix = f"optimizer.{name}."
         state = {key.removeprefix(prefix): value for key, value in states.items() if key.startswith(prefix)}
-        if state:
+        if state and id(parameter) in own:
             # The step counters of a fused optimizer live on the device with the rest.
             optimizer.state[parameter] = {key: value.to(parameter.device) for key, value in state.items()}
+
+
+def restore_weights(states: dict[str, Tensor], model: nn.Module) -> None:
+    """Put back `weights.NAME` of each parameter: those under training, where the exported ones are their average."""
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            value = states[f"weights.{name}"]
+            if value.shape != parameter.shape:
+                raise ValueError(f"{name} has the shape {tuple(value.shape)}")
+            parameter.copy_(value)

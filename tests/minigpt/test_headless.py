@@ -218,9 +218,9 @@ def test_progress_is_shown_and_the_first_ctrl_c_saves_and_ends(
         terminal.read_until(lambda: "tokens/s" in terminal.text())
         text = terminal.text()
         assert "corpus.txt: 3,000 characters" in text
-        assert "step       0   val loss" in text
+        assert "step       0  val loss" in text
         assert "training" in text
-        assert "/1000000" in text
+        assert "/1,000,000" in text
         assert main(["train", "--resume", "mine"]) == 2
         assert "is being trained by another process already" in capsys.readouterr().err
         os.write(terminal.master, b"\x03")

@@ -48,7 +48,8 @@ def test_rows_have_the_promised_names_at_the_promised_steps(tmp_path: Path, corp
     assert list(rows) == [0, 4, 8, 12, 15, 16, 20, 24, 28, 30, 32, 36, 40]
     always = {"step", "attempt", "tokens", "epoch", "elapsed", "memory_rss"}
     trained = {"train_loss", "learning_rate", "grad_norm", "tokens_per_second"}
-    evaluated = {"train_eval_loss", "val_loss", "val_perplexity"}
+    figures = ("loss", "perplexity", "accuracy", "bpc", "bpb")
+    evaluated = {f"{split}_{figure}" for split in ("train_eval", "val") for figure in figures}
     assert set(rows[0]) == always | evaluated
     assert set(rows[4]) == always | trained
     assert set(rows[15]) == set(rows[40]) == always | trained | evaluated
@@ -252,7 +253,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_last_good_checkpoin
     def poisoned(self: Trainer) -> None:
         if self.counters.step == 22:
             with torch.no_grad():
-                self.model.wte.weight[0, 0] = float("nan")
+                self.learner.model.wte.weight[0, 0] = float("nan")
         step(self)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -313,8 +314,8 @@ def test_diverged_weights_are_neither_saved_nor_sampled_from(
     def poisoned(self: Trainer) -> None:
         step(self)
         if self.counters.step == 6:
-            self.model.wte.weight.data.fill_(float("nan"))
-            self.grad_norm = torch.tensor(float("nan"))
+            self.learner.model.wte.weight.data.fill_(float("nan"))
+            self.learner.grad_norm = torch.tensor(float("nan"))
 
     monkeypatch.setattr(Trainer, "_step", poisoned)
     with pytest.raises(UserError, match="no longer a finite number at step 6"):
