@@ -41,7 +41,9 @@ def main() -> None:
     print(f"{run.name}, step {checkpoint.step}, temperature {sample.temperature}, top_k {sample.top_k}")
     texts = []
     for seed in SEEDS:
-        sampling = Sampling(1000, sample.temperature, sample.top_k, seed)
+        sampling = Sampling(
+            max_new_tokens=1000, temperature=sample.temperature, top_k=sample.top_k, top_p=sample.top_p, seed=seed
+        )
         text = "".join(generate(model, tokenizer, sample.prompt, sampling))
         written = words(text)[:-1]  # the last one may be cut off
         known = sum(word in vocabulary for word in written) / len(written)

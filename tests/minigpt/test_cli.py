@@ -8,32 +8,14 @@ from pathlib import Path
 import pytest
 
 import minigpt.corpus
-from minigpt.cli import _printable, main
+import minigpt.known_files
+from minigpt.cli import main
 from minigpt.config import Config
 from minigpt.rundir import RunDirectory, RunState
+from tests.command_line import assert_refused
 from tests.training import tiny_config, train, write_corpus
 
 MINIGPT = [sys.executable, "-c", "from minigpt.cli import entry_point; entry_point()"]
-
-
-def lines_without_screen(output: str) -> list[str]:
-    """The output of a training but for the lines that say how it goes on."""
-    return [line for line in output.splitlines() if not line.startswith("#")]
-
-
-def assert_refused(capsys: pytest.CaptureFixture[str], arguments: list[str], *parts: str) -> str:
-    """Run the command; it must end with exit code 2 and exactly one message on stderr, which has all the parts."""
-    capsys.readouterr()
-    assert main(arguments) == 2
-    out, err = capsys.readouterr()
-    assert lines_without_screen(out) == []
-    assert err.startswith("minigpt: ")
-    assert err.count("minigpt: ") == 1
-    assert "Traceback" not in err
-    assert "\x1b" not in err
-    for part in parts:
-        assert part in err
-    return err
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +33,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     [
         ("--train.lr", "1", "--train.lr 1: unknown key; did you mean"),
         ("--train.max-steps", "many", "--train.max-steps many: must be a whole number"),
-        ("--train.max-steps", "-5", "--train.max-steps -5: must be greater than 0"),
+        ("--train.max-steps", "-5", "--train.max-steps -5: must be at least 0"),
         ("--data.corpus", "", "--data.corpus : must not be empty"),
         ("--data.corpus", "none.txt", "none.txt: no such text file"),
-        ("--data.corpus", ".", "is a directory; data.corpus takes a text file"),
+        ("--data.corpus", "nothing", "has no text file in it"),
         ("--data.corpus", "empty.txt", "empty.txt: is empty"),
         ("--data.corpus", "latin1.txt", "latin1.txt: is not UTF-8 text: byte 0xe9 at position 3 (line 1)"),
         ("--data.corpus", "short.txt", "the corpus is too short: its validation split has 2 tokens"),
@@ -78,6 +60,7 @@ def test_a_training_that_cannot_begin_is_refused(
 ) -> None:
     """And no run directory is left behind, half made, for the list of runs to show."""
     (tmp_path / "empty.txt").touch()
+    (tmp_path / "nothing").mkdir()
     (tmp_path / "latin1.txt").write_bytes(b"caf\xe9\n")
     (tmp_path / "short.txt").write_text("salt and tide " * 2)
     before = sorted(tmp_path.rglob("*"))
@@ -121,7 +104,7 @@ def test_a_configuration_that_will_not_do_is_refused(
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
-        (["sing"], "sing: no such command; there are train, generate, runs, presets"),
+        (["sing"], "sing: no such command; there are train, generate, evaluate, "),
         (["train", "--train.seed", "5"], "the preset or TOML file comes first"),
         (["train", "quickstart", "again"], "again: unexpected argument"),
         (["train", "quickstart", "--train.seed"], "--train.seed: needs a value"),
@@ -133,7 +116,9 @@ def test_a_configuration_that_will_not_do_is_refused(
         (["generate", "none"], "none: no such run"),
         (["generate", "."], "is a directory, but holds no run"),
         (["generate", "x" * 300], "File name too long"),
-        (["generate", "none", "--temperature", "nan", "--top-k", "-1"], "--temperature nan: must be between 0 and 10"),
+        (["evaluate", "none"], "none: no such run"),
+        (["evaluate", "none", "--split"], "--split: needs a value"),
+        (["plot", "none"], "none: no such run"),
         (["runs", "all"], "all: `minigpt runs` takes no arguments"),
         (["presets", "--long"], "--long: `minigpt presets` takes no arguments"),
     ],
@@ -152,36 +137,6 @@ def test_a_command_line_that_makes_no_sense_is_refused(
     assert not runs.exists()
 
 
-def test_several_bad_settings_of_generate_come_in_one_message(capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["generate", "none", "--max-new-tokens", "0", "--top-k", "-1", "--seed", "-1"]
-    assert_refused(capsys, arguments, "--max-new-tokens 0", "--top-k -1", "--seed -1")
-
-
-@pytest.mark.parametrize(
-    ("options", "part"),
-    [
-        (["--prompt", "salt§"], "§ (U+00A7 SECTION SIGN)"),
-        (["--prompt", ""], "the prompt is empty"),
-        (["--checkpoint", "7"], "has no checkpoint 7; ask for last, best or one of "),
-        (["--checkpoint", "\x1b[2J"], "has no checkpoint ␛[2J"),
-    ],
-)
-def test_a_text_that_cannot_be_continued_is_refused(
-    trained: RunDirectory, capsys: pytest.CaptureFixture[str], options: list[str], part: str
-) -> None:
-    """Before anything is printed: what stands on stdout is the model's text alone."""
-    assert_refused(capsys, ["generate", str(trained.path), "--device", "cpu", *options], part)
-
-
-def test_an_option_that_generate_has_not_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main(["generate", "none", "--tempreature", "1"])
-    assert caught.value.code == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert "--temperature" in err
-
-
 def test_a_run_that_has_finished_is_not_gone_on_with(trained: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
     before = trained.events_file.read_bytes()
     assert_refused(capsys, ["train", "--resume", str(trained.path)], "has finished already, with step 40 of 40")
@@ -193,10 +148,10 @@ def test_an_error_of_no_known_kind_is_told_too(
 ) -> None:
     """Before a run had its directory, a crash said only that nothing was trained."""
 
-    def fail(_: Path) -> str:
+    def fail(*_: object) -> None:
         raise RuntimeError("the moon is full")
 
-    monkeypatch.setattr(minigpt.corpus, "read_text", fail)
+    monkeypatch.setattr(minigpt.corpus.Corpus, "survey", fail)
     assert main(["train", str(tiny_toml)]) == 1
     assert capsys.readouterr().err == "nothing was trained: the moon is full\n"
 
@@ -217,39 +172,6 @@ def test_a_training_without_a_screen_ends_with_the_way_to_its_text(
     # The name that is made up tells the preset or file.
     assert main(["train", str(tiny_toml), "--train.max-steps", "1"]) == 0
     assert any("-tiny-" in path.name for path in runs.iterdir())
-
-
-def test_a_model_continues_a_text_alike_for_the_same_seed(
-    trained: RunDirectory, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def written(*options: str) -> str:
-        common = ["generate", str(trained.path), "--prompt", "salt", "--max-new-tokens", "30", "--device", "cpu"]
-        assert main([*common, *options]) == 0
-        return capsys.readouterr().out
-
-    text = written()
-    assert text.startswith("salt")
-    assert text.endswith("\n")
-    assert len(text) == len("salt") + 30 + 1
-    assert text == written("--seed", "1", "--checkpoint", "last") == written("--checkpoint", "40")
-    assert text != written("--seed", "2")
-    assert written("--checkpoint", "10") != text
-
-
-def test_what_a_model_writes_is_inert(
-    trained: RunDirectory, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A text may hold escape codes, and a model that learned it writes them."""
-    monkeypatch.setattr("minigpt.generate.generate", lambda *_: iter(["\x1b]0;", "owned\x07\t.\r", "\n.\r."]))
-    assert main(["generate", str(trained.path), "--prompt", "salt", "--device", "cpu"]) == 0
-    assert capsys.readouterr().out == "salt␛]0;owned␇\t.\n.␍.\n"
-
-
-@pytest.mark.parametrize("pieces", [["a\r\nb"], ["a\r", "\nb"], ["a", "\r", "\n", "b"]])
-def test_a_line_of_a_windows_text_ends_plainly_however_it_comes(pieces: list[str]) -> None:
-    """A character model writes carriage return and line feed one after the other: each line ended in a ␍."""
-    assert "".join(_printable(pieces)) == "a\nb"
-    assert "".join(_printable([*pieces, "\r"])) == "a\nb␍"
 
 
 def test_the_runs_are_listed_with_state_and_losses(
@@ -274,7 +196,7 @@ def test_the_presets_are_listed_whatever_becomes_of_their_corpora(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One damaged file of a corpus made the whole list an error."""
-    monkeypatch.setattr(minigpt.corpus, "cache_dir", lambda: tmp_path)
+    monkeypatch.setattr(minigpt.known_files, "cache_dir", lambda: tmp_path)
     for content, shown in ((None, "804,096"), ("To be.", "no corpus")):
         monkeypatch.setenv("MINIGPT_DATA_DIR", str(tmp_path))
         if content:

@@ -1,0 +1,85 @@
+"""`minigpt runs` and `minigpt presets`."""
+
+import sys
+from collections.abc import Sequence
+from typing import Literal
+
+from minigpt.errors import UserError
+
+
+def runs(arguments: list[str]) -> int:
+    _no_arguments("runs", arguments)
+    from minigpt.inert import inert_line
+    from minigpt.paths import runs_dir
+    from minigpt.run_list import RunList, age, now
+
+    rows = [
+        (
+            inert_line(run.run.name),
+            str(run.state),
+            "–" if run.step is None else f"{run.step:,}",
+            "–" if run.train_loss is None else f"{run.train_loss:.4f}",
+            "–" if run.val_loss is None else f"{run.val_loss:.4f}",
+            "–" if run.best is None else f"{run.best[1]:.4f} at {run.best[0]:,}",
+            age(now() - run.written),
+        )
+        for run in RunList().read()
+    ]
+    if not rows:
+        print(f"no runs in {inert_line(str(runs_dir()))}; start one with: minigpt-tui quickstart")
+        return 0
+    print_table(
+        ("name", "state", "step", "train loss", "val loss", "best val loss", "age"),
+        rows,
+        right={2, 3, 4, 5, 6},
+        wraps=0,
+    )
+    return 0
+
+
+def presets(arguments: list[str]) -> int:
+    _no_arguments("presets", arguments)
+    from minigpt.configfile import load_config
+    from minigpt.corpus import vocab_size_of
+    from minigpt.model import count_parameters
+    from minigpt.presets import list_presets
+
+    rows = []
+    for preset in list_presets():
+        config = load_config(preset.path)
+        try:
+            parameters = f"{count_parameters(config.model, vocab_size_of(config)):,}"
+        except UserError:
+            parameters = "no corpus"  # such as a damaged file: training says what is wrong with it
+        rows.append((preset.name, parameters, config.data.corpus, config.train.length, preset.about))
+    print_table(("name", "parameters", "corpus", "length", "what it is for"), rows, right={1, 3}, wraps=4)
+    return 0
+
+
+def print_table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], right: set[int], wraps: int) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for index, title in enumerate(head):
+        # Where it is narrow, one column is folded: nothing is cut that somebody may have to type.
+        side: Literal["left", "right"] = "right" if index in right else "left"
+        table.add_column(title, justify=side, no_wrap=index != wraps, overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    # A file has no width: whole lines there, for grep and awk.
+    Console(width=None if sys.stdout.isatty() else 240).print(table)
+
+
+def _no_arguments(command: str, arguments: list[str]) -> None:
+    if arguments in (["-h"], ["--help"]):
+        from minigpt.cli import USAGE
+
+        print(USAGE, end="")
+        raise SystemExit(0)
+    if arguments:
+        from minigpt.inert import inert_line
+
+        raise UserError(f"{inert_line(arguments[0])}: `minigpt {command}` takes no arguments")

@@ -1,0 +1,83 @@
+"""The run, checkpoint and device that a command line means, and the model there."""
+
+import os
+from typing import TYPE_CHECKING, Any, Literal
+
+from minigpt.errors import UserError
+from minigpt.inert import inert_line
+from minigpt.paths import expand_home
+from minigpt.rundir import Checkpoint, RunDirectory
+
+if TYPE_CHECKING:
+    from minigpt.device import Device
+    from minigpt.model import GPT
+    from minigpt.tokenizer import Tokenizer
+
+
+def named_device(kind: Literal["auto", "cpu", "cuda", "mps"], precision: Any = "auto") -> "Device":
+    """The device that `--device` means. Raises UserError if it is not here."""
+    from minigpt.config import DeviceConfig
+    from minigpt.device import choose_device
+
+    try:
+        return choose_device(DeviceConfig(type=kind, precision=precision))
+    except UserError as error:
+        raise UserError(
+            str(error).replace("device.type = ", "--device ").replace("--device.type", "--device")
+        ) from None
+
+
+def open_model(run: RunDirectory, which: str, device: str) -> "tuple[Checkpoint, GPT, Tokenizer]":
+    """The model of the checkpoint that `which` means: last, best, a step, or a path. Raises UserError without one."""
+    from minigpt.checkpoint import load_for_generation
+
+    for last_try in (False, False, True):
+        checkpoint = _checkpoint_at(which) if _is_path(which) else run.checkpoint(which)
+        try:
+            return checkpoint, *load_for_generation(run, checkpoint, device)
+        except UserError:
+            # A trainer removes old checkpoints when it writes new ones; last is then another one.
+            if last_try or checkpoint.path.is_dir():
+                raise
+    raise AssertionError("the last try returns or raises")
+
+
+def named_run(name: str | None, which: str, usage: str) -> RunDirectory:
+    """The run of that name or path; without one, that which the path of a checkpoint is in."""
+    inside = _run_around(_checkpoint_at(which)) if _is_path(which) else None
+    if name is None:
+        if inside is None:
+            what = "which run? " if not _is_path(which) else f"{inert_line(which)}: is not inside a run; "
+            raise UserError(f"{what}{usage}; `minigpt runs` lists the runs")
+        return inside
+    run = RunDirectory.open(name)
+    if inside is not None and inside.path.resolve() != run.path.resolve():
+        raise UserError(
+            f"--checkpoint {inert_line(which)}: belongs to the run {inert_line(inside.name)}, not to {inert_line(name)}"
+        )
+    return run
+
+
+def _is_path(which: str) -> bool:
+    return os.sep in which
+
+
+def _checkpoint_at(which: str) -> Checkpoint:
+    path = expand_home(which).absolute()
+    shown = f"--checkpoint {inert_line(which)}"
+    if path.name == "model.safetensors":
+        path = path.parent
+    try:
+        if not path.is_dir():
+            raise UserError(f"{shown}: no such directory; a checkpoint's is RUN/checkpoints/step-00000500")
+        if not (path / "model.safetensors").is_file():
+            raise UserError(f"{shown}: holds no checkpoint (there is no model.safetensors in it)")
+    except OSError as error:
+        raise UserError(f"{shown}: cannot be read: {error.strerror}") from None
+    step = Checkpoint(0, path).info().get("step")
+    return Checkpoint(step if isinstance(step, int) else 0, path)
+
+
+def _run_around(checkpoint: Checkpoint) -> RunDirectory | None:
+    run = checkpoint.path.resolve().parent.parent
+    return RunDirectory(run) if (run / "config.toml").is_file() else None
