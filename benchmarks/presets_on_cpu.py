@@ -2,8 +2,8 @@
 
     python benchmarks/presets_on_cpu.py [--steps 220] [--only NAME ...] [--runs-dir DIR]
 
-The program itself does all of it, by its command line. The large models get fewer sequences a step, and gpt2-124m a
-shorter context, or a step would take minutes on two cores. Prints a Markdown table for docs/results.md; fails if a loss
+The program itself does all of it, by its command line. The large models get fewer sequences a step and less text to be
+evaluated on, and gpt2-124m a shorter context, or a step would take minutes on two cores. Prints a Markdown table for docs/results.md; fails if a loss
 does not fall or a command does not end as it should.
 """
 
@@ -23,12 +23,17 @@ from minigpt.rundir import RunDirectory
 
 _SMALLER = {
     "gpt-mini": {"train.batch-size": "16"},
-    "shakespeare-char": {"train.batch-size": "4"},
-    "shakespeare-best": {"train.batch-size": "4"},
-    "microgpt": {"train.batch-size": "4"},
-    "laptop-8gb": {"train.batch-size": "4"},
-    "gpt2-tokens": {"train.batch-size": "2"},
-    "gpt2-124m": {"train.batch-size": "2", "train.gradient-accumulation-steps": "1", "model.block-size": "64"},
+    "shakespeare-char": {"train.batch-size": "4", "data.val-fraction": "0.02"},
+    "shakespeare-best": {"train.batch-size": "4", "data.val-fraction": "0.02"},
+    "microgpt": {"train.batch-size": "4", "data.val-fraction": "0.02"},
+    "laptop-8gb": {"train.batch-size": "4", "data.val-fraction": "0.02"},
+    "gpt2-tokens": {"train.batch-size": "2", "data.val-fraction": "0.02"},
+    "gpt2-124m": {
+        "train.batch-size": "2",
+        "train.gradient-accumulation-steps": "1",
+        "model.block-size": "64",
+        "data.val-fraction": "0.01",
+    },
 }
 
 
@@ -54,7 +59,7 @@ def _row(name: str, steps: int) -> str:
     changed = {
         "train.max-steps": str(steps),
         "train.eval-interval": str(steps // 2),
-        "train.train-eval-tokens": "8192",
+        "train.train-eval-tokens": "2048",
         "train.checkpoint-interval": str(steps),
         "sample.interval": str(steps),
         "sample.max-new-tokens": "100",

@@ -103,23 +103,24 @@ class ModelConfig(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        problems = []
         if self.n_embd % self.n_head:
-            raise ValueError(f"n_embd ({self.n_embd}) must be a multiple of n_head ({self.n_head})")
+            problems.append(f"n_embd ({self.n_embd}) must be a multiple of n_head ({self.n_head})")
+        elif self.positions == "rotary" and (width := self.n_embd // self.n_head) % 2:
+            problems.append(f"rotary positions turn pairs: n_embd / n_head ({width}) must be even")
+        if self.positions == "sinusoidal" and self.n_embd % 2:
+            problems.append(f"sinusoidal positions come in pairs of sine and cosine: n_embd ({self.n_embd}) is odd")
         if self.bias_head and self.tie_weights:
-            raise ValueError("bias_head needs tie_weights = false: the token embedding has no bias to share")
+            problems.append("bias_head needs tie_weights = false: the token embedding has no bias to share")
         if self.norm == "rmsnorm" and self.bias_norm:
-            raise ValueError('norm = "rmsnorm" needs bias_norm = false: RMSNorm only scales')
+            problems.append('norm = "rmsnorm" needs bias_norm = false: RMSNorm only scales')
         if self.norm_placement == "post" and self.final_norm:
-            raise ValueError(
+            problems.append(
                 'norm_placement = "post" needs final_norm = false: the last block already ends in a norm, '
                 "and two in a row are one"
             )
-        if self.positions == "rotary" and (self.n_embd // self.n_head) % 2:
-            raise ValueError(
-                f"rotary positions turn pairs: n_embd / n_head ({self.n_embd // self.n_head}) must be even"
-            )
-        if self.positions == "sinusoidal" and self.n_embd % 2:
-            raise ValueError(f"sinusoidal positions come in pairs of sine and cosine: n_embd ({self.n_embd}) is odd")
+        if problems:
+            raise ValueError("; ".join(problems))
         return self
 
     def dropout_on(self, part: Literal["embd", "attn", "resid"]) -> float:
@@ -162,7 +163,7 @@ class TrainConfig(Section):
     decay_fraction: float = Field(default=0.2, gt=0, le=1)
     """Share of the training after the warm-up, at its end, in which wsd comes down."""
     weight_decay: float = Field(default=0.1, ge=0, le=10)
-    """Weight decay, on matrices and embeddings only; decoupled for AdamW and Muon, in the gradient for Adam and SGD."""
+    """Decoupled weight decay of AdamW and Muon, on matrices and embeddings only; Adam and SGD have none."""
     beta1: float = Field(default=0.9, ge=0, lt=1)
     """Adam's and AdamW's decay of the first moment."""
     beta2: float = Field(default=0.99, ge=0, lt=1)
@@ -202,15 +203,18 @@ class TrainConfig(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        problems = []
         if not (self.max_steps or self.max_epochs or self.max_minutes):
-            raise ValueError("max_steps = 0 needs another end: give max_epochs or max_minutes")
+            problems.append("max_steps = 0 needs another end: give max_epochs or max_minutes")
         if self.gradient_accumulation_steps > self.batch_size:
-            raise ValueError(
+            problems.append(
                 f"gradient_accumulation_steps ({self.gradient_accumulation_steps}) must not exceed batch_size "
                 f"({self.batch_size}): a piece needs a sequence"
             )
         if self.min_lr > self.learning_rate:
-            raise ValueError(f"min_lr ({self.min_lr:g}) must not exceed learning_rate ({self.learning_rate:g})")
+            problems.append(f"min_lr ({self.min_lr:g}) must not exceed learning_rate ({self.learning_rate:g})")
+        if problems:
+            raise ValueError("; ".join(problems))
         return self
 
     @property

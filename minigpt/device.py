@@ -66,7 +66,8 @@ _DEFAULT_THREADS = torch.get_num_threads()
 def configure_threads(config: DeviceConfig) -> int:
     """Set torch's CPU threads, once, before the training starts, and return their number.
 
-    Called by nobody else in a process that may train: a change of threads during a run changes the order of sums, and with it the run.
+    Called by nobody else in a process that may train: a change of threads during a run changes the order of sums, and
+    with it the run.
     """
     torch.set_num_threads(config.threads or _DEFAULT_THREADS)
     return torch.get_num_threads()

@@ -204,6 +204,7 @@ class GPT(nn.Module):
 
     The weights are drawn as GPT-2's were: normal with standard deviation 0.02, the projections that end a residual
     branch scaled down by √(2 · n_layer), so that the stream's variance does not grow with the depth; biases zero.
+    With norms on the branch and an untied head the embeddings have standard deviation 1.
     """
 
     def __init__(self, config: ModelConfig, vocab_size: int) -> None:
@@ -224,9 +225,14 @@ class GPT(nn.Module):
 
     def init_weights(self) -> None:
         """Draw fresh weights from torch's global generator."""
+        # Norms on the branch add terms of size one, in which embeddings of 0.02 drown: it learned nothing but the
+        # frequencies for hundreds of steps. A tied head must have them small all the same, or its first loss is high.
+        large_embeddings = self.config.norm_placement == "branch" and not self.config.tie_weights
         for name, parameter in self.named_parameters():
             if name.endswith("bias"):
                 nn.init.zeros_(parameter)
+            elif large_embeddings and name in {"wte.weight", "wpe.weight"}:
+                nn.init.normal_(parameter, std=1.0)
             elif name.endswith("c_proj.weight"):
                 nn.init.normal_(parameter, std=0.02 / math.sqrt(2 * self.config.n_layer))
             elif parameter.dim() >= 2:

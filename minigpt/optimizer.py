@@ -12,7 +12,7 @@ from minigpt.config import TrainConfig
 def build_optimizers(model: nn.Module, config: TrainConfig, device_type: str) -> list[torch.optim.Optimizer]:
     """The configured optimizer: one, or for Muon two, since it is made for matrices only.
 
-    Matrices and embeddings are decayed, biases and norms are not, as in GPT-2. Every parameter has exactly one
+    AdamW and Muon decay matrices and embeddings, not biases and norms, as in GPT-2. Every parameter has exactly one
     optimizer. Sources: AdamW, Loshchilov and Hutter 2019; Adam, Kingma and Ba 2015; Muon, Jordan et al. 2024, with the
     scaling of Liu et al. 2025 under which AdamW's learning rates suit it.
     """
@@ -32,9 +32,9 @@ def build_optimizers(model: nn.Module, config: TrainConfig, device_type: str) ->
         case "adamw" | "muon":
             optimizers.append(torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, fused=fused))
         case "adam":
-            optimizers.append(torch.optim.Adam(groups, lr=config.learning_rate, betas=betas, fused=fused))
+            optimizers.append(torch.optim.Adam(others, lr=config.learning_rate, betas=betas, fused=fused))
         case "sgd":
-            optimizers.append(torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum))
+            optimizers.append(torch.optim.SGD(others, lr=config.learning_rate, momentum=config.momentum))
     if hidden:
         optimizers.append(
             torch.optim.Muon(

@@ -4,9 +4,11 @@ import datetime
 import json
 import tempfile
 from pathlib import Path
-from typing import Any
+from types import NoneType, SimpleNamespace
+from typing import Any, get_args
 
 import pytest
+import tomli
 import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
@@ -64,7 +66,7 @@ def test_problems_of_file_and_command_line_come_together() -> None:
         ("train", "max_steps", 1.5, "must be a whole number"),
         ("train", "max_steps", True, "must be a whole number"),
         ("train", "max_steps", "10", "must be a whole number"),
-        ("train", "max_steps", 0, "must be greater than 0"),
+        ("train", "max_steps", -1, "must be at least 0"),
         ("train", "max_steps", 2**41, "must be at most 1099511627776"),
         ("train", "max_steps", 2**300, "too large a number"),
         ("train", "max_steps", {"a": 1}, "must be a whole number"),
@@ -77,7 +79,29 @@ def test_problems_of_file_and_command_line_come_together() -> None:
         ("train", "seed", datetime.time(7, 30), "dates and times have no place here"),
         ("train", "beta1", 1, "must be less than 1"),
         ("train", "seed", -1, "must be at least 0"),
-        ("train", "lr_schedule", "cosin", "must be 'constant', 'cosine' or 'linear'"),
+        ("train", "lr_schedule", "cosin", "must be 'constant', 'cosine', 'linear' or 'wsd'"),
+        ("train", "optimizer", "lion", "must be 'adamw', 'adam', 'sgd' or 'muon'"),
+        ("train", "max_epochs", -1, "must be at least 0"),
+        ("train", "max_epochs", True, "must be a number"),
+        ("train", "max_minutes", "8h", "must be a number"),
+        ("train", "eval_interval", -5, "must be at least 0"),
+        ("train", "gradient_accumulation_steps", 0, "must be greater than 0"),
+        ("train", "momentum", 1, "must be less than 1"),
+        ("train", "ema_decay", 1.0, "must be less than 1"),
+        ("train", "patience", 2.5, "must be a whole number"),
+        ("train", "decay_fraction", 0, "must be greater than 0"),
+        ("model", "norm", "batchnorm", "must be 'layernorm' or 'rmsnorm'"),
+        ("model", "norm_placement", "sandwich", "must be 'pre', 'post' or 'branch'"),
+        ("model", "positions", "alibi", "must be 'learned', 'sinusoidal' or 'rotary'"),
+        ("model", "activation", "silu", "must be 'gelu', 'gelu_tanh', 'relu', 'relu2' or 'swiglu'"),
+        ("model", "dropout_embd", 1, "must be less than 1"),
+        ("model", "dropout_attn", "none", "must be a number"),
+        ("model", "n_inner", -4, "must be at least 0"),
+        ("data", "tokenizer", "word", "must be 'char', 'byte', 'bpe' or 'gpt2'"),
+        ("data", "bpe_vocab_size", 256, "must be at least 257"),
+        ("data", "batches", "sorted", "must be 'random' or 'epochs'"),
+        ("device", "precision", "int8", "must be 'auto', 'float32', 'bf16' or 'fp16'"),
+        ("sample", "top_p", 0, "must be greater than 0"),
         ("data", "corpus", "", "must not be empty"),
         ("data", "corpus", "a\0b", "must not contain the character U+0000"),
         ("data", "corpus", 5, "must be text, in quotes"),
@@ -112,7 +136,159 @@ def test_consequences_over_several_keys_are_checked() -> None:
         "model: n_embd (100) must be a multiple of n_head (3)",
         "train: min_lr (0.001) must not exceed learning_rate (0.0001)",
     ]
-    assert "tie_weights = false" in problems({"model": {"bias_head": True}})[0]
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "reason"),
+    [
+        ("model", {"bias_head": True}, "bias_head needs tie_weights = false: the token embedding has no bias"),
+        ("model", {"norm": "rmsnorm"}, 'norm = "rmsnorm" needs bias_norm = false: RMSNorm only scales'),
+        ("model", {"norm_placement": "post"}, "needs final_norm = false: the last block already ends in a norm"),
+        ("model", {"positions": "rotary", "n_head": 2, "n_embd": 6}, "n_embd / n_head (3) must be even"),
+        ("model", {"positions": "sinusoidal", "n_head": 3, "n_embd": 9}, "n_embd (9) is odd"),
+        ("train", {"max_steps": 0}, "max_steps = 0 needs another end: give max_epochs or max_minutes"),
+        ("train", {"max_steps": 0, "max_epochs": 0}, "needs another end"),
+        ("train", {"batch_size": 4, "gradient_accumulation_steps": 5}, "(5) must not exceed batch_size (4)"),
+    ],
+    ids=str,
+)
+def test_a_combination_that_makes_no_sense_is_refused_with_the_reason(
+    section: str, values: dict[str, Any], reason: str
+) -> None:
+    (line,) = problems({section: values})
+    assert line.startswith(f"{section}: ")
+    assert reason in line
+
+
+def test_what_a_combination_needs_may_come_from_the_command_line() -> None:
+    """The reason names a key; given there, the same table is valid."""
+    model = {"norm": "rmsnorm", "norm_placement": "post"}
+    assert merge_config({"model": model}, HERE, {"model.bias_norm": "false", "model.final_norm": "false"})
+
+
+# ── lengths and dropouts, which depend on each other ──────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("train", "expected"),
+    [
+        ({}, (2000, 0, 0)),
+        ({"max_epochs": 10}, (0, 10, 0)),
+        ({"max_minutes": 0.5}, (0, 0, 0.5)),
+        ({"max_epochs": 0, "max_minutes": 0}, (2000, 0, 0)),
+        ({"max_steps": 100, "max_epochs": 2.5}, (100, 2.5, 0)),
+        ({"max_steps": 100, "max_minutes": 480}, (100, 0, 480)),
+        ({"max_steps": 0, "max_minutes": 480}, (0, 0, 480)),
+    ],
+    ids=str,
+)
+def test_the_default_of_steps_ends_no_training_of_another_length(
+    train: dict[str, Any], expected: tuple[float, ...]
+) -> None:
+    """Ten epochs must not be cut off after the 2,000 steps that nobody asked for; a given number of steps holds."""
+    for config in (merge_config({"train": train}, HERE, {}), overridden(train)):
+        assert (config.train.max_steps, config.train.max_epochs, config.train.max_minutes) == expected
+
+
+def overridden(train: dict[str, Any]) -> Config:
+    """The same values as options of the command line."""
+    return merge_config({}, HERE, {f"train.{key}": str(value) for key, value in train.items()})
+
+
+def test_a_preset_without_steps_can_be_shortened_by_steps() -> None:
+    config = merge_config({"train": {"max_minutes": 480}}, HERE, {"train.max_steps": "20"})
+    assert (config.train.max_steps, config.train.max_minutes) == (20, 480)
+
+
+def test_each_dropout_falls_back_on_the_one_for_all() -> None:
+    model = merge_config({"model": {"dropout": 0.2, "dropout_attn": 0.0}}, HERE, {"model.dropout_embd": "0.1"}).model
+    assert [model.dropout_on(part) for part in ("embd", "attn", "resid")] == [0.1, 0.0, 0.2]
+
+
+def test_a_dropout_that_is_not_given_is_not_written_down() -> None:
+    """TOML has no word for nothing: a key that says nothing is left out, and comes back as nothing."""
+    config = Config.model_validate({"model": {"dropout": 0.2, "dropout_attn": 0.0}})
+    written = tomli.loads(config.to_toml())["model"]
+    assert (written["dropout"], written["dropout_attn"]) == (0.2, 0.0)
+    assert "dropout_embd" not in written and "dropout_resid" not in written
+
+
+def test_what_an_earlier_version_wrote_means_what_it_meant(tmp_path: Path) -> None:
+    """A run of before can be resumed: every key that it lacks stands for what was the only way then."""
+    path = tmp_path / "config.toml"
+    path.write_text(WRITTEN_BEFORE)
+    config = load_config(path)
+    assert (config.data.tokenizer, config.data.batches) == ("char", "random")
+    model, train = config.model, config.train
+    assert (model.norm, model.norm_placement, model.final_norm, model.positions) == (
+        "layernorm",
+        "pre",
+        True,
+        "learned",
+    )
+    assert (model.qk_norm, model.ffn_width, model.bias_qkv, model.bias_head) == (False, 4 * 384, False, True)
+    assert [model.dropout_on(part) for part in ("embd", "attn", "resid")] == [0.2] * 3
+    assert (train.optimizer, train.gradient_accumulation_steps, train.ema_decay) == ("adamw", 1, 0)
+    assert (train.max_steps, train.max_epochs, train.max_minutes, train.patience) == (600, 0, 0, 0)
+    assert (config.sample.top_p, config.device.precision) == (1.0, "float32")
+
+
+WRITTEN_BEFORE = """\
+[run]
+name = "old-one"
+about = ""
+
+[data]
+corpus = "the-play"
+tokenizer = "char"
+val_fraction = 0.1
+
+[model]
+n_layer = 6
+n_head = 6
+n_embd = 384
+block_size = 256
+dropout = 0.2
+activation = "gelu"
+tie_weights = false
+bias_qkv = false
+bias_proj = true
+bias_mlp = true
+bias_norm = true
+bias_head = true
+
+[train]
+batch_size = 64
+max_steps = 600
+learning_rate = 0.001
+min_lr = 0.0001
+warmup_steps = 100
+lr_schedule = "cosine"
+weight_decay = 0.1
+beta1 = 0.9
+beta2 = 0.99
+grad_clip = 1.0
+seed = 1337
+log_interval = 10
+eval_interval = 250
+train_eval_tokens = 32768
+checkpoint_interval = 250
+keep_checkpoints = 5
+
+[sample]
+interval = 250
+prompt = "\\n"
+max_new_tokens = 300
+temperature = 0.8
+top_k = 40
+seed = 1
+
+[device]
+type = "cpu"
+precision = "float32"
+compile = false
+threads = 2
+"""
 
 
 @pytest.mark.parametrize("value", [1, "quick", [1], datetime.date(2026, 1, 1), True])
@@ -294,7 +470,11 @@ def test_values_of_the_command_line_get_the_type_of_their_key() -> None:
     assert config.sample.prompt == "\n"
 
 
-@pytest.mark.parametrize("text", ["[" * 100_000, "9" * 10_000, "NaN", "-Infinity", "1e999", '{"a":1}', "null", "0x10"])
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 100_000, "9" * 10_000, "NaN", "-Infinity", "1e999", '{"a":1}', "null", "0x10"],
+    ids=lambda text: text[:9],
+)
 def test_what_json_makes_of_a_value_is_no_crash(text: str) -> None:
     (line,) = problems({}, {"train.seed": text})
     assert line.startswith("--train.seed ")
@@ -419,6 +599,10 @@ def test_any_bytes_as_a_file_are_read_or_refused(data: bytes) -> None:
 
 
 def _valid_value(field: Any) -> st.SearchStrategy[Any]:
+    kinds = get_args(field.annotation)
+    if NoneType in kinds:
+        (kind,) = set(kinds) - {NoneType}
+        return st.none() | _valid_value(SimpleNamespace(annotation=kind, metadata=field.metadata))
     bounds = {
         name: getattr(rule, name) for rule in field.metadata for name in ("gt", "ge", "lt", "le") if hasattr(rule, name)
     }
@@ -453,9 +637,14 @@ def valid_configs(draw: st.DrawFn) -> Config:
         place, _, last = key.partition(".")
         values.setdefault(place, {})[last] = draw(texts[key] if key in texts else _valid_value(field))
     model, train = values["model"], values["train"]
-    model["n_embd"] = model["n_head"] * draw(st.integers(1, 16384 // model["n_head"]))
+    model["n_embd"] = 2 * model["n_head"] * draw(st.integers(1, 8192 // model["n_head"]))  # even heads for rotary
     model["bias_head"] = model["bias_head"] and not model["tie_weights"]
+    model["bias_norm"] = model["bias_norm"] and model["norm"] != "rmsnorm"
+    model["final_norm"] = model["final_norm"] and model["norm_placement"] != "post"
     train["min_lr"] = min(train["min_lr"], train["learning_rate"])
+    train["gradient_accumulation_steps"] = min(train["gradient_accumulation_steps"], train["batch_size"])
+    if not (train["max_epochs"] or train["max_minutes"]):
+        train["max_steps"] = max(1, train["max_steps"])
     return Config.model_validate(values)
 
 
@@ -479,7 +668,7 @@ def test_the_command_line_can_say_all_that_a_file_can(config: Config) -> None:
         f"{place}.{key}": value if isinstance(value, str) else json.dumps(value)
         for place, entries in config.model_dump().items()
         for key, value in entries.items()
-        if value != "" and (place, key) != ("sample", "prompt")
+        if value not in {"", None} and (place, key) != ("sample", "prompt")
     }
     arguments = [f"--{key}={value}" for key, value in overrides.items()]
     prompt = {"sample": {"prompt": config.sample.prompt}}
