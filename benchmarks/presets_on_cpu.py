@@ -3,8 +3,8 @@
     python benchmarks/presets_on_cpu.py [--steps 220] [--only NAME ...] [--runs-dir DIR]
 
 The program itself does all of it, by its command line. The large models get fewer sequences a step and less text to be
-evaluated on, and gpt2-124m a shorter context, or a step would take minutes on two cores. Prints a Markdown table for docs/results.md; fails if a loss
-does not fall or a command does not end as it should.
+evaluated on, and gpt2-124m a shorter context, or a step would take minutes on two cores. Prints a Markdown table for
+docs/results.md; fails if a loss does not fall or a command does not end as it should.
 """
 
 import argparse

@@ -89,7 +89,7 @@ class ProgressDisplay:
             self._console.print(
                 # Within 80 columns: a line that wraps is read twice.
                 f"step {row['step']:>7,}  val loss {val_loss:.4f}  train {train}  "
-                f"perplexity {row.get('val_perplexity') or float('nan'):.3f}{_accuracy(row)}"
+                f"perplexity {row.get('val_perplexity') or float('nan'):.5g}{_accuracy(row)}"
             )
 
     def _show_progress(self, step: int, elapsed: object, numbers: str) -> None:
