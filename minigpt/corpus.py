@@ -87,7 +87,7 @@ class Corpus:
             characters += len(piece)
             size += len(data)
             seen[np.frombuffer(piece.encode("utf-32-le"), dtype=np.uint32)] = True
-            progress(f"reading the corpus: {size / 1e6:.0f} of {max(total, size) / 1e6:.0f} MB")
+            progress(f"reading the corpus: {size / 1e6:.1f} of {max(total, size) / 1e6:.1f} MB")
         alphabet = [chr(point) for point in np.flatnonzero(seen)]
         if all(map(str.isspace, alphabet)):
             raise UserError(_is_empty(self.files[0] if len(self.files) == 1 else Path(self.name)))

@@ -61,7 +61,7 @@ def encode_corpus(corpus: Corpus, survey: Survey, tokenizer: Tokenizer, progress
     for segment, ids in _in_parallel(encode, segments(corpus.pieces(), SEGMENT)):
         digest.update(segment.encode("utf-8"))
         characters += len(segment)
-        progress(f"encoding the corpus: {characters / survey.characters:.0%} of {survey.bytes / 1e6:.0f} MB")
+        progress(f"encoding the corpus: {characters / survey.characters:.0%} of {survey.bytes / 1e6:.1f} MB")
         yield ids
     if digest.hexdigest() != survey.sha256:
         raise UserError(f"{inert_line(corpus.name)}: was changed while it was being read; start again")

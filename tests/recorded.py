@@ -43,8 +43,8 @@ def recorded_run(directory: Path, *, ended: str = "finished", steps: int = MAX_S
             if step % 250 == 0:
                 _evaluated(run, events, samples, step, attempt)
     if ended:
-        message = {"message": "the disk is full"} if ended == "failed" else {}
-        events.append(_event(ended, steps, attempts[-1][0], **message))
+        values = {"failed": {"message": "the disk is full"}, "finished": {"reason": "steps"}}.get(ended, {})
+        events.append(_event(ended, steps, attempts[-1][0], **values))
     for journal in (metrics, events, samples):
         journal.close()
     return run
@@ -71,6 +71,10 @@ def _description() -> Row:
         "compiled": False,
         "threads": 2,
         "max_steps": MAX_STEPS,
+        "max_minutes": 0.0,
+        "steps_per_epoch": 30,
+        "tokenizer": "char",
+        "corpus_bytes": 68_500,
         "pid": 2**22 + 1,  # no process has it
     }
 
@@ -89,8 +93,14 @@ def _row(step: int, attempt: int, resumed_from: int | None) -> Row:
         row |= {"train_loss": train_loss, "learning_rate": 1e-3, "grad_norm": 0.8, "tokens_per_second": 20_480.0}
     row["memory_rss"] = 412 << 20
     if step % 250 == 0:
-        row |= {"train_eval_loss": train_loss - 0.02, "val_loss": val_loss, "val_perplexity": math.exp(val_loss)}
+        row |= _evaluation("train_eval", train_loss - 0.02) | _evaluation("val", val_loss)
     return row
+
+
+def _evaluation(split: str, loss: float) -> Row:
+    bits = loss / math.log(2)
+    values = {"loss": loss, "perplexity": math.exp(loss), "accuracy": math.exp(-0.4 * loss), "bpc": bits, "bpb": bits}
+    return {f"{split}_{name}": value for name, value in values.items()}
 
 
 def _evaluated(run: RunDirectory, events: JournalWriter, samples: JournalWriter, step: int, attempt: int) -> None:
@@ -99,7 +109,7 @@ def _evaluated(run: RunDirectory, events: JournalWriter, samples: JournalWriter,
     events.append(_event("evaluated", step, attempt, val_loss=val_loss, best=best))
     if not step:
         return
-    settings = {"prompt": "\n", "temperature": 0.8, "top_k": 40, "seed": 1}
+    settings = {"prompt": "\n", "temperature": 0.8, "top_k": 40, "top_p": 1.0, "seed": 1}
     text = _SAMPLE if step >= 1000 else "MARL:\nThe tome is the wot, and ther the wall\nOf hand the sill"
     samples.append({"step": step, "attempt": attempt, "time": BEGAN + step * 0.1, "text": text, **settings})
     events.append(_event("sampled", step, attempt))

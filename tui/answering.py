@@ -5,85 +5,57 @@ Nothing here draws. The chat pane looks at an answer's fields whenever it likes.
 
 import threading
 import time
-from dataclasses import dataclass
 from datetime import datetime
 from os import getpid
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from minigpt.errors import UserError
 from minigpt.inert import inert, inert_line
 from minigpt.journal import JournalTail, JournalWriter, Row
-from minigpt.rundir import Checkpoint, RunDirectory
+from minigpt.rundir import RunDirectory
 from minigpt.sampling import Sampling
-
-if TYPE_CHECKING:
-    from minigpt.model import GPT
-    from minigpt.tokenizer import Tokenizer
+from tui.models import Described, Models
 
 HISTORY_LENGTH = 100
 _TAIL = 256 << 10  # of each transcript: the history is read before the chat can be shown
 
 
-@dataclass(frozen=True)
-class Described:
-    """A checkpoint as an answer names it."""
-
-    checkpoint: Checkpoint
-    val_loss: float | None
-    is_best: bool
-
-    @classmethod
-    def read(cls, run: RunDirectory, checkpoint: Checkpoint) -> "Described":
-        loss = checkpoint.info().get("val_loss")
-        try:
-            is_best = run.checkpoint("best") == checkpoint
-        except UserError:
-            is_best = False
-        return cls(checkpoint, float(loss) if isinstance(loss, int | float) else None, is_best)
-
-
-class Models:
-    """The model opened last, kept for the next question. Used by one answer at a time."""
-
-    def __init__(self) -> None:
-        self._opened: tuple[Path, GPT, Tokenizer] | None = None
-
-    def open_newest(self, run: RunDirectory) -> "tuple[Described, GPT, Tokenizer]":
-        """The model of the run's last checkpoint. Raises UserError if there is none, or if it is damaged."""
-        from minigpt.checkpoint import load_for_generation
-
-        for last_try in (False, False, True):
-            checkpoint = run.checkpoint("last")
-            described = Described.read(run, checkpoint)
-            if self._opened is not None and self._opened[0] == checkpoint.path:
-                return described, *self._opened[1:]
-            try:
-                model, tokenizer = load_for_generation(run, checkpoint)
-            except UserError:
-                # A trainer removes old checkpoints when it writes new ones; the newest is then another one.
-                if last_try or checkpoint.path.is_dir():
-                    raise
-                continue
-            self._opened = (checkpoint.path, model, tokenizer)
-            return described, model, tokenizer
-        raise AssertionError("the last try returns or raises")
+Unknown = Literal["refuse", "replace", "drop"]
+"""What becomes of a prompt's characters that the model has never seen."""
 
 
 class Answer(threading.Thread):
-    """The answer to one prompt. Start it, then read its fields while and after it runs."""
+    """The answer to one prompt. Start it, then read its fields while and after it runs.
+
+    `which` is the checkpoint that answers: "last", "best" or a step. `unknown` says what becomes of characters in the
+    prompt that the model has never seen.
+    """
 
     def __init__(
-        self, run: RunDirectory, prompt: str, sampling: Sampling, models: Models, transcript: "Transcript"
+        self,
+        run: RunDirectory,
+        prompt: str,
+        sampling: Sampling,
+        models: Models,
+        transcript: "Transcript",
+        *,
+        which: str = "last",
+        unknown: Unknown = "refuse",
     ) -> None:
         # A daemon, since quitting must not wait for an import of torch.
         super().__init__(name="chat", daemon=True)
         self.prompt = prompt
+        """As it was typed; once the model has it, as it was asked."""
         self.sampling = sampling
+        self.unknown = unknown
+        self.refused_characters = False
+        """Whether it failed because of characters that the model does not know."""
         self.state: Literal["loading", "writing", "done", "stopped", "failed"] = "loading"
         self.described: Described | None = None
         self.error = ""
         self._run_directory = run
+        self._which = which
         self._models = models
         self._transcript = transcript
         self._pieces: list[str] = []
@@ -114,8 +86,14 @@ class Answer(threading.Thread):
 
     def _write(self) -> None:
         from minigpt.generate import generate
+        from minigpt.tokenizer import known_text
 
-        self.described, model, tokenizer = self._models.open_newest(self._run_directory)
+        self.described, model, tokenizer = self._models.open(self._run_directory, self._which)
+        if self.unknown == "refuse":
+            self.refused_characters = bool(tokenizer.unknown_characters(self.prompt))
+            tokenizer.encode(self.prompt)  # its refusal names the characters, and no options of the command line
+        else:
+            self.prompt = known_text(tokenizer, self.prompt, self.unknown)
         for piece in generate(model, tokenizer, self.prompt, self.sampling, self._cancelled.is_set):
             self._pieces.append(piece)
             self.state = "writing"
@@ -144,6 +122,7 @@ class Transcript:
             "stopped": answer.state == "stopped",
             "temperature": sampling.temperature,
             "top_k": sampling.top_k,
+            "top_p": sampling.top_p,
             "max_new_tokens": sampling.max_new_tokens,
             "seed": sampling.seed,
         }

@@ -41,6 +41,9 @@ class Following:
         self._state_event: str | None = None
         self._newest_event: Row = {}
         self._failure = ""
+        self._overfitting: tuple[int, int] | None = None
+        """The step at which overfitting was noticed, and the best one before."""
+        self._not_compiled = ""
         self._resumptions: dict[int, int] = {}
         """The attempts that went on from a checkpoint, with its step."""
         self._series: dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]] = {}
@@ -70,9 +73,18 @@ class Following:
         self._state_event = last_state_event([event], self._state_event)
         if event.get("event") == "started":
             self.started = event
-            self._failure = ""
+            self._failure = self._not_compiled = ""
             if event.get("resumed_from") is not None:
-                self._resumptions[_number(event.get("attempt"), 1)] = _number(event.get("resumed_from"), 0)
+                resumed_from = _number(event.get("resumed_from"), 0)
+                self._resumptions[_number(event.get("attempt"), 1)] = resumed_from
+                if self._overfitting is not None and self._overfitting[0] > resumed_from:
+                    self._overfitting = None  # these steps are done again, and may be noticed again
+        elif event.get("event") == "notice":
+            if event.get("kind") == "overfitting":
+                told = _number(event.get("step"), 0)
+                self._overfitting = told, _number(event.get("since"), told)
+            elif event.get("kind") == "compile":
+                self._not_compiled = str(event.get("message", ""))
         elif event.get("event") == "failed":
             self._failure = str(event.get("message", ""))
 
@@ -112,10 +124,41 @@ class Following:
 
     @property
     def max_steps(self) -> int:
-        """The number of steps in all, 0 while unknown."""
-        configured = self.settings.get("train", {})
-        fallback = configured.get("max_steps") if isinstance(configured, dict) else 0
-        return _number(self.started.get("max_steps"), _number(fallback, 0))
+        """The number of steps in all; 0 while unknown, and without such a limit."""
+        return _number(self.started.get("max_steps"), _number(self.configured("train", "max_steps"), 0))
+
+    @property
+    def seconds_allowed(self) -> float:
+        """How long the run may train; 0 for as long as its steps take."""
+        minutes = self.started.get("max_minutes", self.configured("train", "max_minutes"))
+        valid = isinstance(minutes, int | float) and not isinstance(minutes, bool) and 0 < minutes < 1e9
+        return 60.0 * minutes if valid else 0.0
+
+    @property
+    def share(self) -> float | None:
+        """How much of the run is done, 0 to 1, by whichever limit comes first; None without any that is known."""
+        shares = [self.step / self.max_steps] if self.max_steps else []
+        if self.seconds_allowed and not self.starting:
+            shares.append((self.latest("elapsed") or 0.0) / self.seconds_allowed)
+        return min(1.0, max(shares)) if shares else None
+
+    @property
+    def overfitting_since(self) -> int | None:
+        """The step of which the trainer said that overfitting followed; None if it didn't, or a better one came."""
+        best = self.metrics.best
+        if self._overfitting is None or (best is not None and best[0] > self._overfitting[0]):
+            return None
+        return self._overfitting[1]
+
+    @property
+    def not_compiled(self) -> str:
+        """Why the model of this attempt is not compiled although it was to be; empty if that is not so."""
+        return self._not_compiled
+
+    def configured(self, section: str, key: str) -> Any:
+        """A value of the run's configuration file; None if it isn't there."""
+        table = self.settings.get(section)
+        return table.get(key) if isinstance(table, dict) else None
 
     def series(self, name: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Steps and values of one metric, kept until the file grows: several parts of the screen ask for the same."""
@@ -137,14 +180,29 @@ class Following:
         return float(finite.max()) if finite.size else None
 
     def seconds_left(self) -> float | None:
-        """How long the rest will take at the pace of the last rows, evaluations included; None while unknown."""
+        """How long the rest will take, by whichever limit comes first; None while unknown."""
+        if self.starting:
+            return None
+        limits = [self._seconds_of_steps_left()]
+        elapsed = self.latest("elapsed")
+        if self.seconds_allowed and elapsed is not None:
+            limits.append(max(0.0, self.seconds_allowed - elapsed))
+        return min((limit for limit in limits if limit is not None), default=None)
+
+    def _seconds_of_steps_left(self) -> float | None:
+        # At the pace of the last rows, evaluations included.
         steps, elapsed = self.series("elapsed")
-        if steps.size < 2 or not self.max_steps or self.starting:
+        if steps.size < 2 or not self.max_steps:
             return None
         first = max(0, steps.size - _RATE_ROWS)
         done, took = int(steps[-1] - steps[first]), float(elapsed[-1] - elapsed[first])
         left = max(0, self.max_steps - self.step) * took / done if done > 0 and took >= 0 else float("nan")
         return left if isfinite(left) else None
+
+    @property
+    def ended_because(self) -> str:
+        """The `reason` that the last attempt's end recorded: "steps", "time" or "patience"; empty without one."""
+        return str(self._newest_event.get("reason", "")) if self._newest_event.get("event") == "finished" else ""
 
     def failure(self) -> str:
         """The message of the last attempt's failure, empty if it recorded none."""

@@ -157,6 +157,45 @@ def test_a_prompt_that_the_vocabulary_lacks_is_named(tmp_path: Path) -> None:
         assert program.wait() == 0
 
 
+def test_a_model_of_chinese_poems_talks(tmp_path: Path) -> None:
+    """Characters of two cells, in a real terminal: what is typed, answered and pasted stands in its columns."""
+    poems = Path(__file__).parents[1] / "data" / "chinese"
+    sample = {"interval": 20, "prompt": "月"}
+    run = train(tiny_config(poems, tmp_path / "poems", sample=sample, device={"threads": 1}))
+    with Program(run.path, columns=80, rows=24) as program:
+        program.wait_until("✓ finished")
+        program.press("c")
+        program.wait_until("⏎ ask")
+        program.press("月落a空")
+        program.wait_until("月落a空")
+        row, _ = program.find("月落a空") or (0, 0)
+        line = [cell.data for cell in program.cells(row, 1, row + 1, 12)[0]]
+        assert line == ["›", " ", "月", "", "落", "", "a", "空", "", " ", " "]
+        program.press("\x7f\x7f\r")
+        program.wait_until(lambda: answers_of(run))
+        assert answers_of(run)[0]["prompt"] == "月落"
+
+        def at_the_beginning() -> bool:
+            program.press("\x1b[5~")  # a page up: the answer is longer than the pane
+            return "› 月落  step 40 · val" in program.text
+
+        program.wait_until(at_the_beginning)
+        program.press(ESCAPE)
+        program.wait_until("q quit")
+
+        program.press("e")
+        program.wait_until("^e evaluate text")
+        program.press("\x1b[200~月落空庭树影长，\r邻家捣药隔墙香。\x1b[201~")  # as a terminal pastes two lines
+        program.wait_until("邻家捣药隔墙香。")
+        program.press("\x05")
+        program.wait_until("“月落空庭树影长， 邻家捣药隔墙香。”")
+        program.wait_until("16 tokens")
+        program.press(ESCAPE)
+        program.wait_until("q quit")
+        program.press("q")
+        assert program.wait() == 0
+
+
 def test_every_size_can_be_drawn(endless: Path) -> None:
     """Narrow and low terminals crashed layouts; and after them everything must come back."""
     with Program(endless) as program:
@@ -172,7 +211,7 @@ def test_every_size_can_be_drawn(endless: Path) -> None:
                 program.wait_until(lambda: run.name in program.lines[0] and "● training" in program.lines[0])
                 program.wait_until("─ loss ─")
         program.wait_until(lambda: "┤" in loss_chart(program))
-        program.wait_until("─ chat · checkpoint 0")
+        program.wait_until("─ chat · newest, step 0")
         program.press("q")
         program.wait_until("s stop and save")
         program.press("s")
@@ -251,7 +290,7 @@ def undisturbed(two_threads: Path) -> RunDirectory:
 
 
 def test_under_the_dashboard_it_is_the_run_alone(two_threads: Path, undisturbed: RunDirectory, tmp_path: Path) -> None:
-    """Bit for bit, with dropout and two threads, while somebody chats, looks around and resizes the window."""
+    """Bit for bit, with dropout and two threads, while somebody chats, evaluates, looks around and resizes."""
     run = RunDirectory(tmp_path / "watched")
     with Program(two_threads, "--run.dir", run.path, variables=PATIENT_THREADS) as program:
 
@@ -276,11 +315,20 @@ def test_under_the_dashboard_it_is_the_run_alone(two_threads: Path, undisturbed:
         for columns, rows in ((80, 24), (200, 60), (120, 36)):
             program.resize(columns, rows)
             ask()
+        program.press(ESCAPE)
+        program.wait_until("q quit")
+        program.press("e")
+        program.wait_until("^s validation split")
+        program.press("\x13")  # Ctrl+S
+        program.wait_until("validation split of corpus.txt")
+        program.press("salt tide\x05")  # Ctrl+E
+        program.wait_until("“salt tide”")
         program.wait_until("✓ finished")
         program.press(ESCAPE)
         program.wait_until("q quit")
         program.press("q")
         assert program.wait() == 0
+    assert len(list(run.evaluations_dir.glob("step-*.json"))) == 2
     assert len({answer["step"] for answer in answers_of(run)}) >= 2, "hardly a chat: this test would show nothing"
     assert_same_run(undisturbed, run)
 

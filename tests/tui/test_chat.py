@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,10 +19,12 @@ from minigpt.journal import read_journal
 from minigpt.prompt import typed_prompt
 from minigpt.rundir import RunDirectory
 from minigpt.sampling import Sampling
+from minigpt.tokenizer import ByteTokenizer
 from tests.recorded import recorded_run
 from tests.training import train
-from tui.answering import Answer, Described, Models, Transcript
+from tui.answering import Answer, Transcript
 from tui.app import MiniGPTApp
+from tui.models import Described, Models
 from tui.theme import DARK
 from tui.widgets.chat import ChatPane, PromptInput, exchange_text, to_line
 from tui.widgets.sampling import SamplingInput, SamplingRow
@@ -90,15 +93,17 @@ class MadeUpModel:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, pieces: list[str]) -> None:
         self.pieces = pieces
         self.asked: list[tuple[str, object]] = []
+        self.opened: list[str] = []
         self.released = threading.Event()
-        monkeypatch.setattr(Models, "open_newest", self._open)
+        monkeypatch.setattr(Models, "open", self._open)
         monkeypatch.setattr("minigpt.generate.generate", self._generate)
 
-    def _open(self, run: RunDirectory) -> tuple[Described, None, None]:
-        return Described.read(run, run.checkpoint("last")), None, None
+    def _open(self, run: RunDirectory, which: str) -> tuple[Described, None, ByteTokenizer]:
+        self.opened.append(which)
+        return Described.read(run, run.checkpoint(which)), None, ByteTokenizer()
 
     def _generate(
-        self, _model: None, _tokenizer: None, prompt: str, sampling: object, cancelled: Callable[[], bool]
+        self, _model: None, _tokenizer: ByteTokenizer, prompt: str, sampling: object, cancelled: Callable[[], bool]
     ) -> Iterator[str]:
         self.asked.append((prompt, sampling))
         yield from self.pieces[:-1]
@@ -118,22 +123,90 @@ async def test_a_real_checkpoint_answers_and_names_itself(tiny_config: Config) -
     run = train(tiny_config)
     app = PaneApp(run)
     async with app.run_test(size=(80, 24)) as pilot:
-        assert "checkpoint 40" in str(app.pane.border_title)
+        assert "newest, step 40" in str(app.pane.border_title)
         await ask(pilot, "salt")
         await until(pilot, lambda: bool(app.answers) and len(app.answers[0].splitlines()) > 1)
         await until(pilot, lambda: app.pane._answer is None)
         loss = run.checkpoint("last").info()["val_loss"]
         assert app.answers[0].startswith(f"› salt  step 40 · val {loss:.4f}")
 
-        await ask(pilot, "Zürich")
-        await until(pilot, lambda: len(app.answers) == 2 and "✗" in app.answers[1])
-        assert "ü (U+00FC LATIN SMALL LETTER U WITH DIAERESIS)" in app.answers[1]
-        assert app.prompt.value == "Zürich", "a refused prompt can be mended"
+        app.pane.choose(oldest := str(run.checkpoints()[0].step))
+        await ask(pilot, "salt")
+        await until(pilot, lambda: len(app.answers) == 2 and app.pane._answer is None)
+        assert app.answers[1].startswith(f"› salt  step {oldest}")
+        assert app.answers[1].splitlines()[1:] != app.answers[0].splitlines()[1:]
 
     (transcript,) = run.chat_dir.glob("*.jsonl")
-    (row,) = read_journal(transcript)
-    assert row["prompt"] == "salt" and row["step"] == 40 and row["seed"] == 1
+    row, other = read_journal(transcript)
+    assert row["prompt"] == "salt" and row["step"] == 40 and row["seed"] == 1 and row["top_p"] == 1.0
     assert len(row["text"]) == 200
+    assert other["step"] == int(oldest)
+
+
+async def test_unknown_characters_are_named_and_replaced_or_dropped(tiny_config: Config) -> None:
+    """Guards the choice: an accent, an emoji and a Chinese character; what was really asked is kept."""
+    run = train(tiny_config)
+    app = PaneApp(run)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("ctrl+r", "ctrl+d")  # nothing was refused yet
+        for count, (key, asked) in enumerate((("ctrl+r", "salt e  "), ("ctrl+d", "salt "))):
+            await ask(pilot, "salt é😀月")
+            await until(pilot, lambda: bool(app.problem))
+            for name in ("é (U+00E9", "😀 (U+1F600", "月 (U+6708"):
+                assert name in app.answers[2 * count]
+            assert "--unknown" not in app.answers[2 * count]
+            assert app.problem == "Ctrl+R asks with these characters replaced, Ctrl+D without them."
+            assert app.prompt.value == "salt é😀月", "a refused prompt can be mended"
+            await pilot.press(key)
+            await until(pilot, lambda count=count: len(app.answers) == 2 * count + 2 and app.pane._answer is None)  # type: ignore[misc]
+            assert app.answers[2 * count + 1].startswith(f"› {asked}  step 40")
+            assert not app.problem and not app.prompt.value
+
+        await ask(pilot, "é")
+        await until(pilot, lambda: bool(app.problem))
+        await pilot.press("left", "ctrl+d")
+        await until(pilot, lambda: "the prompt is empty" in app.answers[5])
+        await ask(pilot, "saltz")
+        await until(pilot, lambda: len(app.answers) == 7 and bool(app.problem))
+        await pilot.press("x", "left", "ctrl+d")
+        assert app.prompt.value == "saltz" and not app.problem, "once the prompt is changed, ctrl+d deletes again"
+
+    (transcript,) = run.chat_dir.glob("*.jsonl")
+    assert [row["prompt"] for row in read_journal(transcript)] == ["salt e  ", "salt "]
+
+
+async def test_the_checkpoint_that_answers_is_chosen_and_named(recorded: RunDirectory, model: MadeUpModel) -> None:
+    """Guards that the pane's title, the answer and the file that is opened agree, and that one that is gone is told."""
+    model.released.set()
+    app = PaneApp(recorded)
+    async with app.run_test(size=(80, 24)) as pilot:
+        titles = []
+        for which, step in (("last", "2,000"), ("best", "1,000"), ("500", "500")):
+            app.pane.choose(which)
+            titles.append(str(app.pane.border_title).strip())
+            await ask(pilot, "MARLOW:")
+            await until(pilot, lambda step=step: f"step {step} ·" in app.answers[-1] and app.pane._answer is None)  # type: ignore[misc]
+        assert model.opened == ["last", "best", "500"]
+        assert titles == [
+            "chat · newest, step 2,000 (val 1.4614)",
+            "chat · best, step 1,000 (val 1.2862)",
+            "chat · step 500 (val 1.6131)",
+        ]
+        shutil.rmtree(recorded.checkpoints_dir / "step-00000500")
+        app.pane.refresh_checkpoint()
+        assert "step 500 is not kept any more" in str(app.pane.border_title)
+        await ask(pilot, "MARLOW:")
+        await until(pilot, lambda: "has no checkpoint 500; ask for last, best or one of" in app.answers[-1])
+
+
+async def test_enter_leaves_a_setting_only_when_its_number_is_right(recorded: RunDirectory) -> None:
+    """A wrong number led back to the prompt, where nothing could be asked before one had gone back to mend it."""
+    app = PaneApp(recorded)
+    async with app.run_test() as pilot:
+        await pilot.press("tab", "x", "enter")
+        assert isinstance(app.focused, SamplingInput) and "temperature" in app.problem
+        await pilot.press("backspace", "1", "enter")
+        assert app.focused is app.prompt and not app.problem
 
 
 async def test_an_answer_streams_and_escape_stops_it(recorded: RunDirectory, model: MadeUpModel) -> None:
@@ -183,12 +256,12 @@ async def test_a_new_checkpoint_is_named_and_answers(recorded: RunDirectory, mod
     model.released.set()
     app = PaneApp(recorded)
     async with app.run_test() as pilot:
-        assert str(app.pane.border_title).strip() == "chat · checkpoint 2,000 (val 1.4614)"
+        assert str(app.pane.border_title).strip() == "chat · newest, step 2,000 (val 1.4614)"
         newer = recorded.checkpoints_dir / "step-00002250"
         newer.mkdir()
         (newer / "checkpoint.json").write_text(json.dumps({"step": 2250, "val_loss": None}))
         app.pane.refresh_checkpoint()
-        assert str(app.pane.border_title).strip() == "chat · checkpoint 2,250"
+        assert str(app.pane.border_title).strip() == "chat · newest, step 2,250"
         await ask(pilot, "MARLOW:")
         await until(pilot, lambda: "boats" in "".join(app.answers))
         assert app.answers[0].startswith("› MARLOW:  step 2,250\nThe tide")
@@ -199,8 +272,8 @@ async def test_settings_are_changed_by_keys_and_checked(recorded: RunDirectory, 
     model.released.set()
     app = PaneApp(recorded)
     async with app.run_test() as pilot:
-        await pilot.press("tab", "up", "up", "tab", "down")
-        assert app.query_one(SamplingRow).sampling() == Sampling(temperature=1.0, top_k=35)
+        await pilot.press("tab", "up", "up", "tab", "down", "tab", "up", "down", "down")
+        assert app.query_one(SamplingRow).sampling() == Sampling(temperature=1.0, top_k=35, top_p=0.9)
         await pilot.press("tab", "0")
         assert app.problem == "length 0: must be a whole number from 1 to 9999"
         await ask(pilot, "MARLOW:")
@@ -365,7 +438,7 @@ def test_an_engine_that_fails_is_a_message(recorded: RunDirectory, monkeypatch: 
     def broken(*_: object) -> None:
         raise RuntimeError("out of memory\nwith details")
 
-    monkeypatch.setattr(Models, "open_newest", broken)
+    monkeypatch.setattr(Models, "open", broken)
     answer = Answer(recorded, "a", Sampling(), Models(), Transcript(recorded))
     answer.run()
     assert "✗ RuntimeError: out of memory⏎with details" in exchange_text(answer).plain

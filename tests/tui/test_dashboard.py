@@ -18,12 +18,15 @@ from minigpt.telemetry import GpuReading, HostReading, ProcessReading, Reading, 
 from tests.recorded import MAX_STEPS, recorded_run
 from tui.app import MiniGPTApp
 from tui.figures import duration, short_count
+from tui.screens.checkpoints import CheckpointScreen
 from tui.screens.dashboard import DashboardScreen
 from tui.screens.dialogs import ConfirmScreen
 from tui.widgets.chart import Chart
 from tui.widgets.chat import ChatPane
+from tui.widgets.evaluate import EvaluatePane
 from tui.widgets.memory import MemoryPane
 from tui.widgets.progress import StatusLine
+from tui.widgets.row_table import RowTable
 from tui.widgets.sample import SamplePane
 
 GIB = 1 << 30
@@ -91,7 +94,13 @@ def answer_all(run, *events):
 
 
 @pytest.mark.parametrize(
-    ("size", "keys"), [((80, 24), []), ((80, 24), ["2"]), ((120, 36), []), ((200, 60), [])], ids=str
+    ("size", "keys"),
+    [
+        *((size, keys) for size in ((80, 24), (120, 36)) for keys in ([], ["t"], ["e"], ["o"])),
+        ((80, 24), ["2"]),
+        ((200, 60), []),
+    ],
+    ids=str,
 )
 def test_picture_while_training(snap_compare, tmp_path, size, keys):
     run = recorded_run(tmp_path, ended="", steps=1800)
@@ -120,11 +129,11 @@ async def test_every_pane_can_be_reached_at_every_size(tmp_path, size):
     """A pane squeezed to nothing, or reaching out of the screen, is a pane that does not exist."""
     async with dashboard(recorded_run(tmp_path), size=size) as (pilot, screen):
         seen = set()
-        for key in "123":
+        for key in "12345":
             await pilot.press(key)
             screen.set_focus(None)
             await pilot.pause()
-            for widget in screen.query("Chart, MemoryPane, SamplePane, ChatPane"):
+            for widget in screen.query("Chart, MemoryPane, SamplePane, ChatPane, EpochsPane, EvaluatePane"):
                 if widget.size and widget.is_on_screen:
                     seen.add(type(widget).__name__)
                     assert widget.region.right <= size[0]
@@ -134,7 +143,8 @@ async def test_every_pane_can_be_reached_at_every_size(tmp_path, size):
             assert screen.query_one("#progress").is_on_screen
             assert screen.query_one(Footer).is_on_screen
         tiny = size[0] < 110 and size[1] < 18
-        assert seen >= ({"Chart", "SamplePane"} if tiny else {"Chart", "SamplePane", "MemoryPane"})
+        panes = {"Chart", "SamplePane", "MemoryPane", "ChatPane", "EpochsPane", "EvaluatePane"}
+        assert seen >= (panes - {"MemoryPane"} if tiny else panes)
         await pilot.press("3")
         assert screen.query_one(ChatPane).region.height >= 3
 
@@ -174,6 +184,99 @@ async def test_header_and_progress_say_what_the_run_does(tmp_path):
                 assert words in words_of(screen, "#header")
             for words in ("step 1,000/2,000", "50%", "20.5k tok/s", "ETA 1:40", "epoch"):
                 assert words in words_of(screen, "#progress")
+
+
+async def test_a_run_limited_by_time_shows_its_share_of_it(tmp_path):
+    """With no number of steps it showed `step 1,000/0`."""
+    run = recorded_run(tmp_path, ended="", steps=1000)
+    events = JournalWriter(run.events_file)
+    events.append({"event": "started", "step": 1000, "attempt": 1, "max_steps": 0, "max_minutes": 5.0})
+    events.close()
+    with run.locked():
+        async with dashboard(run) as (_, screen):
+            assert "step 1,000 ━" in words_of(screen, "#progress")
+            for words in ("33% of 5:00", "ETA 3:20", "20.5k tok/s"):
+                assert words in words_of(screen, "#progress")
+            assert "1,000" in chart_text(screen)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 36)], ids=str)
+async def test_overfitting_is_told_and_stays_in_view(tmp_path, size):
+    run = recorded_run(tmp_path, ended="", steps=1000)
+    with run.locked():
+        async with dashboard(run, size=size) as (pilot, screen):
+            assert "overfitting" not in words_of(screen, "#header")
+            message = "overfitting: the validation loss was lowest at [b]step 750[/b]"
+            events = JournalWriter(run.events_file)
+            events.append(
+                {"event": "notice", "kind": "overfitting", "step": 1010, "attempt": 1, "since": 750, "message": message}
+            )
+            events.close()
+            await until(pilot, lambda: "▲ overfitting since 750" in words_of(screen, "#header"))
+            assert message in toasts(pilot.app)
+            assert "● training" in words_of(screen, "#header")
+            assert "brave-otter" in words_of(screen, "#header")
+
+
+async def test_a_model_that_could_not_be_compiled_says_why(tmp_path):
+    """The header claimed `compiled` of a run that had fallen back."""
+    run = recorded_run(tmp_path, ended="", steps=1000)
+    events = JournalWriter(run.events_file)
+    description = {"device": "cpu", "compiled": True, "max_steps": MAX_STEPS}
+    events.append({"event": "started", "step": 1000, "attempt": 1, **description})
+    with run.locked():
+        async with dashboard(run) as (pilot, screen):
+            assert "· compiled" in words_of(screen, "#header")
+            events.append({"event": "notice", "kind": "compile", "step": 1000, "attempt": 1, "message": "no [b]gcc"})
+            await until(pilot, lambda: "· not compiled" in words_of(screen, "#header"))
+            assert words_of(screen, "#notice") == "no [b]gcc"
+            assert "no [b]gcc" in toasts(pilot.app)
+    events.close()
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 36)], ids=str)
+async def test_the_checkpoint_is_chosen_by_key(tmp_path, size):
+    """Guards the way from the key to both panes, from the charts and from within the prompt."""
+    async with dashboard(recorded_run(tmp_path), size=size) as (pilot, screen):
+        chat, evaluate = screen.query_one(ChatPane), screen.query_one(EvaluatePane)
+        await pilot.press("o")
+        assert isinstance(pilot.app.screen, CheckpointScreen)
+        await until(pilot, lambda: pilot.app.screen.query_one(RowTable).row_count == 2 + 8)
+        await pilot.press("down", "enter")
+        assert "chat · best, step 1,000" in str(chat.border_title)
+        assert "evaluate · best, step 1,000" in str(evaluate.border_title)
+        await pilot.press("c", "a", "ctrl+o")
+        await until(pilot, lambda: pilot.app.screen.query(RowTable) and pilot.app.screen.query_one(RowTable).row_count)
+        assert pilot.app.screen.query_one(RowTable).chosen == "best"
+        await pilot.press("down", "down", "enter")
+        assert "chat · step 1,750" in str(chat.border_title)
+        assert screen.focused is screen.query_one("#prompt") and screen.focused.value == "a"
+        await pilot.press("ctrl+o", "escape", "b")
+        assert "chat · step 1,750" in str(chat.border_title)
+        assert screen.focused.value == "ab"
+
+
+async def test_without_a_checkpoint_there_is_nothing_to_choose(tmp_path):
+    run = recorded_run(tmp_path, steps=100, ended="")
+    async with dashboard(run) as (pilot, screen):
+        await pilot.press("o")
+        assert pilot.app.screen is screen
+        assert "No checkpoint yet." in toasts(pilot.app)
+
+
+async def test_evaluating_stands_beside_the_chat(tmp_path):
+    """Guards the layout: the chat's keys work with the evaluate pane in the charts' place, and it is not closed by them."""
+    async with dashboard(recorded_run(tmp_path)) as (pilot, screen):
+        await pilot.press("e", "s", "p")
+        assert screen.query_one(EvaluatePane).is_on_screen and screen.query_one(ChatPane).is_on_screen
+        assert screen.query_one("#evaluate-text").text == "sp"
+        await pilot.press("escape", "c", "x")
+        assert screen.query_one("#prompt").value == "x"
+        assert screen.query_one(EvaluatePane).is_on_screen
+        await pilot.press("escape", "escape")
+        await pilot.pause()
+        assert screen.query_one("#charts").is_on_screen
+        assert pilot.app.screen is screen
 
 
 async def test_a_gpu_has_a_gauge_and_no_gpu_has_none(tmp_path, monkeypatch):
@@ -332,7 +435,7 @@ async def test_a_directory_that_cannot_be_written_is_one_message(tmp_path, monke
     def refuse(*_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("tui.screens.dashboard.send_command", refuse)
+    monkeypatch.setattr("tui.steering.send_command", refuse)
     run = recorded_run(tmp_path, ended="", steps=1000)
     with run.locked():
         async with dashboard(run) as (pilot, _):
@@ -341,7 +444,7 @@ async def test_a_directory_that_cannot_be_written_is_one_message(tmp_path, monke
 
 
 async def test_a_trainer_that_does_not_answer_is_reported(tmp_path, monkeypatch):
-    monkeypatch.setattr("tui.screens.dashboard.ANSWER_PATIENCE", 0.3)
+    monkeypatch.setattr("tui.steering.ANSWER_PATIENCE", 0.3)
     run = recorded_run(tmp_path, ended="", steps=1000)
     with run.locked():
         async with dashboard(run) as (pilot, _):
@@ -362,7 +465,7 @@ async def test_a_command_is_not_sent_again_before_its_answer(tmp_path):
             await pilot.pause(1.0)
             assert len(looks) <= 14
             answer_all(run, "saved", "paused")
-            await until(pilot, lambda: not screen._waiting, 1.0)
+            await until(pilot, lambda: not screen._steering.is_waiting(), 1.0)
             await pilot.press("p")
             assert commands_of(run) == ["resume"]
 
@@ -475,6 +578,12 @@ async def test_letters_typed_into_the_chat_are_no_commands(tmp_path):
     ("ended", "steps", "state", "notice"),
     [
         ("finished", MAX_STEPS, "finished", "c talks to the model"),
+        (
+            "finished",
+            1400,
+            "finished",
+            "Stopped early: no better validation loss for 5 evaluations; the best is that of",
+        ),
         ("stopped", 1230, "stopped", "The last checkpoint is that of step 1,000. r resumes"),
         ("failed", 1800, "crashed", "the disk is full. More in its console.log. The last checkpoint is that of"),
         ("", 900, "crashed", "the process that trained it is gone"),
@@ -482,6 +591,9 @@ async def test_letters_typed_into_the_chat_are_no_commands(tmp_path):
 )
 async def test_an_ended_run_says_how_it_ended_and_how_to_go_on(tmp_path, ended, steps, state, notice):
     run = recorded_run(tmp_path, ended=ended, steps=steps)
+    if "early" in notice:
+        run.config_file.write_text("[train]\npatience = 5\n")
+        run.events_file.write_text(run.events_file.read_text().replace('"reason": "steps"', '"reason": "patience"'))
     async with dashboard(run) as (pilot, screen):
         assert state in words_of(screen, "#header")
         assert notice in words_of(screen, "#notice")

@@ -142,3 +142,78 @@ def test_drawing_has_bounds():
     assert pace.interval(50.0) == SHORTEST
     pace.spent(10.0, 50.0)
     assert pace.interval(50.0) == LONGEST
+
+
+def _limited_by_time(run, *, elapsed, minutes=10.0, max_steps=0):
+    events, metrics = JournalWriter(run.events_file), JournalWriter(run.metrics_file)
+    events.append({"event": "started", "step": 300, "attempt": 2, "max_steps": max_steps, "max_minutes": minutes})
+    for step in (310, 320):
+        metrics.append({"step": step, "attempt": 2, "train_loss": 2.0, "elapsed": elapsed - 320 + step})
+    events.close()
+    metrics.close()
+    following = Following(run)
+    following.poll()
+    return following
+
+
+def test_a_run_limited_by_time_follows_the_clock(tmp_path):
+    """It has no number of steps: its share and what is left of it come from the training time."""
+    following = _limited_by_time(recorded_run(tmp_path, ended="", steps=300), elapsed=150.0)
+    assert following.max_steps == 0
+    assert following.seconds_allowed == 600
+    assert following.share == pytest.approx(0.25)
+    assert following.seconds_left() == pytest.approx(450)
+
+
+@pytest.mark.parametrize(("max_steps", "share", "left"), [(330, 320 / 330, 7.21), (100_000, 0.25, 450.0)])
+def test_of_two_limits_the_first_counts(tmp_path, max_steps, share, left):
+    following = _limited_by_time(recorded_run(tmp_path, ended="", steps=300), elapsed=150.0, max_steps=max_steps)
+    assert following.share == pytest.approx(share)
+    assert following.seconds_left() == pytest.approx(left, rel=0.01)
+
+
+@pytest.mark.parametrize("minutes", [None, True, "ten", -1, 0, float("inf"), [1]])
+def test_minutes_of_anything(tmp_path, minutes):
+    """Guards against an event that somebody else wrote."""
+    run = recorded_run(tmp_path, ended="", steps=300)
+    following = Following(run)
+    following.poll()
+    following.started = {"max_minutes": minutes}
+    assert following.seconds_allowed == 0
+
+
+def test_overfitting_is_told_until_it_is_no_longer_so(tmp_path):
+    """It was noticed, then a better step came; and what was noticed in steps that are done again counts no more."""
+    run = recorded_run(tmp_path, ended="", steps=500)
+    following = Following(run)
+    following.poll()
+    assert following.overfitting_since is None
+    events, metrics = JournalWriter(run.events_file), JournalWriter(run.metrics_file)
+    events.append({"event": "notice", "kind": "overfitting", "step": 900, "attempt": 1, "since": 500})
+    following.poll()
+    assert following.overfitting_since == 500
+    metrics.append({"step": 1000, "attempt": 1, "val_loss": 0.5})
+    following.poll()
+    assert following.overfitting_since is None
+    events.append({"event": "notice", "kind": "overfitting", "step": 1400, "attempt": 1, "since": 1000})
+    following.poll()
+    assert following.overfitting_since == 1000
+    events.append({"event": "started", "step": 1200, "attempt": 2, "resumed_from": 1200})
+    following.poll()
+    assert following.overfitting_since is None
+    events.close()
+    metrics.close()
+
+
+def test_a_model_that_could_not_be_compiled(tmp_path):
+    """The reason counts for the attempt in which it was given."""
+    run = recorded_run(tmp_path, ended="", steps=100)
+    events = JournalWriter(run.events_file)
+    events.append({"event": "notice", "kind": "compile", "step": 0, "attempt": 1, "message": "no compiler"})
+    following = Following(run)
+    following.poll()
+    assert following.not_compiled == "no compiler"
+    events.append({"event": "started", "step": 100, "attempt": 2, "resumed_from": 100})
+    events.close()
+    following.poll()
+    assert following.not_compiled == ""

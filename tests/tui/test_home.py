@@ -25,6 +25,15 @@ PRESETS = [
     Preset("quickstart", "The first run: a small GPT on the bundled play, three minutes on a laptop", Path("q.toml")),
     Preset("shakespeare-cpu", "Tiny Shakespeare on a CPU: the known small baseline", Path("s.toml")),
 ]
+NINE = [
+    *PRESETS,
+    *(
+        Preset(
+            f"preset-{number}", f"{number} wide-vocabulary layers on a text of yours, for a night on a laptop", Path()
+        )
+        for number in range(7)
+    ),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -240,6 +249,47 @@ def test_looks(snap_compare: Callable[..., bool], runs: Path, size: tuple[int, i
     live = make_run(runs, "2026-11-20-shakespeare-cpu-quiet-lynx", hours_ago=0, loss=2.2)
     with live.locked():
         assert snap_compare(Asked(), terminal_size=size, run_before=settle)
+
+
+async def test_with_many_presets_the_runs_stay_in_view(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each preset wrapped into two lines at 80 columns, and nine of them left no room for a run."""
+    monkeypatch.setattr("tui.screens.home.list_presets", lambda: NINE)
+    for number in range(5):
+        make_run(runs, f"run-{number}", event="finished", hours_ago=number)
+    app = Asked()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        presets, listed = app.screen.query_one("#presets", RowTable), app.screen.query_one("#runs", RowTable)
+        assert presets.max_scroll_y == 0 and presets.is_cut
+        assert listed.size.height >= 4
+        about = app.screen.query_one("#about", Static)
+        await pilot.press(*["down"] * 4)
+        await pilot.pause()
+        assert str(about.content) == NINE[4].about and about.is_on_screen, "what its row has no room for"
+        await pilot.resize_terminal(120, 36)
+        await pilot.pause()
+        assert not presets.is_cut and not about.display
+
+
+async def test_a_run_limited_by_time_has_no_number_of_steps(runs: Path) -> None:
+    """It was one of 0 steps."""
+    run = make_run(runs, "timed", event="finished")
+    events = JournalWriter(run.events_file)
+    events.append({"event": "started", "step": 1250, "attempt": 2, "max_steps": 0, "max_minutes": 5})
+    events.close()
+    app = Asked()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        assert rows(app, "runs")[0][3] == "—"
+
+
+def test_looks_with_nine_presets(
+    snap_compare: Callable[..., bool], runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards the layout with all presets there are, in the smallest terminal."""
+    monkeypatch.setattr("tui.screens.home.list_presets", lambda: NINE)
+    make_run(runs, "2026-11-20-quickstart-brave-otter", event="finished", hours_ago=2, loss=1.5012)
+    assert snap_compare(Asked(), terminal_size=(80, 24), run_before=settle)
 
 
 def test_looks_without_runs(snap_compare: Callable[..., bool], monkeypatch: pytest.MonkeyPatch) -> None:

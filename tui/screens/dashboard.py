@@ -12,21 +12,27 @@ from textual.content import Content
 from textual.screen import Screen
 from textual.timer import Timer
 from textual.widget import Widget
-from textual.widgets import Footer, Input, Static
+from textual.widgets import Footer, Input, Static, TextArea
 
-from minigpt.commands import CommandName, send_command
+from minigpt.commands import CommandName
 from minigpt.errors import UserError
 from minigpt.inert import inert, inert_line
 from minigpt.journal import Row
 from minigpt.rundir import RunDirectory, RunState
 from minigpt.telemetry import Telemetry
 from tui.curves import loss_picture, perplexity_picture
+from tui.ended import how_it_ended
 from tui.following import Following
+from tui.models import NEWEST
 from tui.pace import SLACK, Pace
 from tui.plot import Picture
+from tui.screens.checkpoints import CheckpointScreen
 from tui.screens.dialogs import Choice, ConfirmScreen
+from tui.steering import Steering
 from tui.widgets.chart import Chart
 from tui.widgets.chat import ChatPane
+from tui.widgets.epochs import EpochsPane
+from tui.widgets.evaluate import EvaluatePane
 from tui.widgets.memory import MemoryPane
 from tui.widgets.progress import StatusLine, header, progress
 from tui.widgets.sample import SamplePane
@@ -40,18 +46,11 @@ FRAME_INTERVAL = 2.0  # and between two frames; the charts may come less often
 EAGER_INTERVAL = 0.5  # both, while the first points are waited for
 BATCH_TIME = 0.01
 ANSWER_INTERVAL = 0.1  # while a command waits for its answer
-ANSWER_PATIENCE = 10.0
+NOTICE_TIMEOUT = 10.0
 BITE_INTERVAL = 0.01  # while the beginning of a long run is still being read
 
-PANES = {"charts": "charts", "sample": "sample and memory", "chat": "chat"}
-
-_ANSWERS = {
-    "paused": "Paused.",
-    "continued": "Training goes on.",
-    "saved": "Saved a checkpoint at step {step:,}.",
-    "sampled": "Wrote a sample at step {step:,}.",
-    "stopped": "Saved and stopped at step {step:,}.",
-}
+PANES = {"charts": "charts", "sample": "sample", "chat": "chat", "epochs": "epochs", "evaluate": "evaluate"}
+MAIN = ("charts", "epochs", "evaluate")  # those that take turns in the large place where panes stand side by side
 
 
 class DashboardScreen(Screen[None]):
@@ -73,12 +72,18 @@ class DashboardScreen(Screen[None]):
         Binding("r", "resume", "resume", tooltip="go on with a run that ended before its last step"),
         # With priority, so that the focus is there before the next key: letters typed after it must not steer the run.
         Binding("c", "focus_chat", "chat", tooltip="go to the chat", priority=True),
-        Binding("l", "toggle_log", "log", tooltip="loss and perplexity: linear, one of them or both logarithmic"),
+        Binding("e", "turn_to('evaluate')", "evaluate", tooltip="evaluate a checkpoint, or a text; again: the charts"),
+        Binding("t", "turn_to('epochs')", "table", tooltip="the table of epochs; again: the charts"),
+        Binding("o,ctrl+o", "choose_checkpoint", "choose the checkpoint that answers and is evaluated", show=False),
+        Binding("l", "toggle_log", "loss and perplexity: linear, one of them or both logarithmic", show=False),
         Binding("left_square_bracket", "leaf(-1)", "older sample", show=False, key_display="["),
         Binding("right_square_bracket", "leaf(1)", "newer sample", show=False, key_display="]"),
+        Binding("escape", "leave_main", "back to the charts", show=False),
         Binding("1", "show_pane('charts')", "charts", show=False),
         Binding("2", "show_pane('sample')", "sample and memory", show=False),
         Binding("3", "show_pane('chat')", "chat", show=False),
+        Binding("4", "show_pane('epochs')", "the table of epochs", show=False),
+        Binding("5", "show_pane('evaluate')", "evaluate", show=False),
     ]
 
     def __init__(
@@ -99,10 +104,13 @@ class DashboardScreen(Screen[None]):
         self._charts_behind = False
         self._looked_at = self._drawn_at = 0.0
         self._looking = False
-        self._waiting: dict[str, tuple[CommandName, float]] = {}
-        """Commands without an answer yet, with the time at which the wait for it ends."""
+        self._steering = Steering()
         self._answers: Timer | None = None
         self._scales = 0
+        self._pane = "charts"
+        """Which pane is in front where they are tabs."""
+        self._which = NEWEST
+        """Which checkpoint answers and is evaluated."""
         self._reported: BaseException | None = None
 
     # ── building ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -140,7 +148,12 @@ class DashboardScreen(Screen[None]):
         # In one batch, or a frame could show some panes with their content and others without.
         with self.app.batch_update():
             await self.query_one("#body").mount(
-                Vertical(Chart("loss", id="loss"), Chart("perplexity", id="perplexity"), id="charts"),
+                Vertical(
+                    Vertical(Chart("loss", id="loss"), Chart("perplexity", id="perplexity"), id="charts"),
+                    EpochsPane(id="epochs"),
+                    EvaluatePane(run, id="evaluate"),
+                    id="main",
+                ),
                 Vertical(
                     Vertical(MemoryPane(id="memory"), SamplePane(id="sample"), id="facts"),
                     ChatPane(run),
@@ -218,27 +231,22 @@ class DashboardScreen(Screen[None]):
             self._open_telemetry()
         elif name == "saved":
             self.query_one(ChatPane).refresh_checkpoint()
+            self.query_one(EvaluatePane).refresh_checkpoint()
         elif name == "sampled":
             self._show_samples()
-        command = event.get("command")
-        if isinstance(command, str) and self._waiting.pop(command, None) is not None:
-            text = str(event.get("message", name))  # from a file: not to be taken for a format
-            if known := _ANSWERS.get(str(name)):
-                step = event.get("step")
-                text = known.format(step=step if isinstance(step, int) else 0)
-            self.notify(inert(text), markup=False, timeout=3)
+        if (answer := self._steering.answer(event)) is not None:
+            self.notify(inert(answer), markup=False, timeout=3)
             self._drawn_at = 0.0
         elif name == "notice":
-            self.notify(inert(str(event.get("message", ""))), markup=False)
+            self.notify(inert(str(event.get("message", ""))), markup=False, timeout=NOTICE_TIMEOUT)
+            self._show_notice()
 
     def _give_up_waiting(self, following: Following) -> None:
-        now = monotonic()
         if not following.is_live:
-            self._waiting.clear()  # nobody is there any more, and the notice says why
-        for command in [command for command, (_, end) in self._waiting.items() if now > end]:
-            del self._waiting[command]
+            self._steering.forget()  # the notice says why
+        for _ in range(self._steering.give_up(monotonic())):
             self.notify("The trainer has not answered yet; it takes commands between two steps.", severity="warning")
-        if not self._waiting and self._answers is not None:
+        if not self._steering.is_waiting() and self._answers is not None:
             self._answers.pause()
 
     def _session_failed(self) -> bool:
@@ -263,6 +271,7 @@ class DashboardScreen(Screen[None]):
                 self._draw_charts()
             self._show_figures()
             self._show_memory()
+            self._show_epochs()
             await asyncio.sleep(BATCH_TIME)
         self.check_idle()
 
@@ -274,6 +283,7 @@ class DashboardScreen(Screen[None]):
         self._show_notice()
         self._show_samples()
         self._show_memory()
+        self._show_epochs()
         self.refresh_bindings()
 
     def _draw_charts(self) -> None:
@@ -307,6 +317,11 @@ class DashboardScreen(Screen[None]):
         if self._following is not None:
             self.query_one(SamplePane).show(self._following.samples)
 
+    def _show_epochs(self) -> None:
+        pane = self.query_one(EpochsPane)
+        if self._following is not None and _is_shown(pane):
+            pane.show(self._following)
+
     def _show_memory(self) -> None:
         if self._following is None or self._telemetry is None:
             return
@@ -328,25 +343,13 @@ class DashboardScreen(Screen[None]):
         self._write_notice(inert(notice))
 
     def _show_notice(self) -> None:
-        """What happened to a run that is not being trained, and how to go on."""
+        """What happened to a run that is not being trained, and how to go on; of one that is, what went otherwise."""
         following = self._following
         assert following is not None
-        self._write_notice("" if following.is_live else inert(self._epilogue(following)))
-
-    def _epilogue(self, following: Following) -> str:
-        error = self.session.error if self.session else None
-        what = str(error) if isinstance(error, UserError) else following.failure() or (repr(error) if error else "")
-        saved = following.run.checkpoints()
-        kept = f"The last checkpoint is that of step {saved[-1].step:,}." if saved else "No checkpoint was saved."
-        match following.state:
-            case RunState.FINISHED:
-                return "Finished. c talks to the model, Esc goes back."
-            case RunState.STOPPED:
-                return f"Stopped. {kept} r resumes, Esc goes back."
-            case _:
-                why = (what or "the process that trained it is gone").rstrip(".")
-                log = "" if isinstance(error, UserError) else f" More in its {following.run.console_file.name}."
-                return f"Crashed: {why}.{log} {kept} r resumes, Esc goes back."
+        if following.is_live:
+            self._write_notice(inert_line(following.not_compiled))
+        else:
+            self._write_notice(how_it_ended(following, self.session.error if self.session else None))
 
     def _write_notice(self, text: str) -> None:
         notice = self.query_one("#notice", Static)
@@ -364,34 +367,32 @@ class DashboardScreen(Screen[None]):
         live = following is not None and following.is_live
         if action in {"pause", "send", "stop"}:
             return live
+        if action == "leave_main":
+            return not self.has_class("-main-charts")  # else it leads to the home screen
         if action == "resume":
             return following is not None and following.state in {RunState.STOPPED, RunState.CRASHED}
-        if action == "focus_chat" and isinstance(self.focused, Input):
+        if action in {"focus_chat", "turn_to"} and isinstance(self.focused, Input | TextArea):
             return False  # there it is a letter
-        if action in {"focus_chat", "toggle_log", "leaf", "show_pane"}:
+        if action in {"focus_chat", "turn_to", "toggle_log", "leaf", "choose_checkpoint", "show_pane"}:
             return following is not None or action == "show_pane"
         return True
 
     def action_send(self, command: CommandName) -> None:
         """Leave a command for the trainer, unless it has not answered the same one yet."""
         run = self.run_directory
-        if run is None or self._is_waiting_for(command):
+        if run is None or self._steering.is_waiting(command):
             return
         try:
-            identity = send_command(run.commands_dir, command)
+            self._steering.send(run, command, monotonic())
         except OSError as error:
             self.notify(f"The command could not be left for the trainer: {error.strerror}.", severity="error")
             return
-        self._waiting[identity] = (command, monotonic() + ANSWER_PATIENCE)
         if self._answers is not None:
             self._answers.resume()
 
-    def _is_waiting_for(self, *commands: CommandName) -> bool:
-        return any(name in commands for name, _ in self._waiting.values())
-
     def action_pause(self) -> None:
         """Pause the training, or go on with it; until the trainer has answered nobody knows which of the two."""
-        if self._is_waiting_for("pause", "resume"):
+        if self._steering.is_waiting("pause", "resume"):
             return
         paused = self._following is not None and self._following.state is RunState.PAUSED
         self.action_send("resume" if paused else "pause")
@@ -424,15 +425,47 @@ class DashboardScreen(Screen[None]):
         """Show an older (-1) or newer (1) sample."""
         self.query_one(SamplePane).leaf(by)
 
+    def action_choose_checkpoint(self) -> None:
+        """Ask which checkpoint answers in the chat and is evaluated."""
+
+        def answered(which: str | None) -> None:
+            if which is not None:
+                self._which = which
+                self.query_one(ChatPane).choose(which)
+                self.query_one(EvaluatePane).choose(which)
+
+        run = self.run_directory
+        if run is not None and run.checkpoints():
+            self.app.push_screen(CheckpointScreen(run, self._which), answered)
+        else:
+            self.notify("No checkpoint yet.")
+
+    def action_turn_to(self, name: str) -> None:
+        """Show a pane in the large place, or the charts if it is there already."""
+        self.action_show_pane("charts" if self.has_class(f"-main-{name}") and self._pane == name else name)
+
+    def action_leave_main(self) -> None:
+        """Bring the charts back."""
+        self.action_show_pane("charts")
+
     def action_show_pane(self, name: str) -> None:
-        """Bring a pane to the front where they are tabs; go into the chat or the sample in any case."""
+        """Bring a pane to the front where they are tabs; go into one that takes keys in any case."""
+        self._pane = name
         for pane in PANES:
             self.set_class(pane == name, f"-pane-{pane}")
+            if name in MAIN:
+                self.set_class(pane == name, f"-main-{pane}")
         self.query_one(PaneTabs).show_chosen(name)
-        if name == "chat" and self._following is not None:
-            self.query_one(ChatPane).focus()
-        elif name == "sample" and self._following is not None:
-            self.query_one(SamplePane).focus()
+        if name == "epochs" and self._following is not None:
+            self.query_one(EpochsPane).show(self._following)  # now: it must not appear without its rows
+        takes_keys: dict[str, type[Widget]] = {
+            "chat": ChatPane,
+            "sample": SamplePane,
+            "epochs": EpochsPane,
+            "evaluate": EvaluatePane,
+        }
+        if name in takes_keys and self._following is not None:
+            self.query_one(takes_keys[name]).focus()
         else:
             self.set_focus(None)
         self.call_after_refresh(self._show_all)

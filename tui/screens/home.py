@@ -87,8 +87,10 @@ class HomeScreen(Screen[None]):
             )
             yield Static(self._what_to_do(), id="home-hint")
             yield RowTable(
-                (Field("preset"), Field("what it is for", flexible=True), Field("parameters", "right")), id="presets"
+                (Field("preset"), Field("what it is for", flexible=True, one_line=True), Field("parameters", "right")),
+                id="presets",
             )
+            yield Static(id="about", markup=False)
             yield RowTable(
                 (
                     Field("run", flexible=True, cut=True),
@@ -232,10 +234,22 @@ class HomeScreen(Screen[None]):
         return True
 
     def on_descendant_focus(self) -> None:
+        self._show_about()
         self.refresh_bindings()
 
     def on_data_table_row_highlighted(self) -> None:
+        self._show_about()
         self.refresh_bindings()
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._show_about)
+
+    def _show_about(self) -> None:
+        """What the chosen preset is for, in full, where its row has no room for that."""
+        table, preset = self.query_one("#presets", RowTable), self._chosen_preset()
+        about = self.query_one("#about", Static)
+        about.display = table.is_cut
+        about.update(inert_line(preset.about) if preset is not None and table.has_focus else "")
 
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
         event.data_table.focus()
@@ -263,7 +277,7 @@ def _entry(summary: RunSummary, time: float) -> Entry:
         summary.run.name,
         _STATES[summary.state],
         _UNKNOWN if summary.step is None else f"{summary.step:,}",
-        _UNKNOWN if summary.max_steps is None else f"{summary.max_steps:,}",
+        f"{summary.max_steps:,}" if summary.max_steps else _UNKNOWN,  # none if the time is what ends it
         _UNKNOWN if summary.best is None else f"{summary.best[1]:.4f}",
         "now" if summary.state in LIVE else age(time - summary.written),
     )

@@ -1,4 +1,4 @@
-"""The chat pane: a prompt, and what the model of the latest checkpoint makes of it."""
+"""The chat pane: a prompt, and what the model of a checkpoint makes of it."""
 
 from collections.abc import Callable
 from time import monotonic
@@ -14,7 +14,8 @@ from textual.widgets import Input, Label, Static
 from minigpt.inert import inert, inert_line
 from minigpt.prompt import typed_prompt
 from minigpt.rundir import RunDirectory
-from tui.answering import Answer, Described, Models, Transcript
+from tui.answering import Answer, Transcript, Unknown
+from tui.models import CHANGE_KEY, NEWEST, Models, chosen_title
 from tui.widgets.line_input import LineInput
 from tui.widgets.sampling import SamplingRow
 
@@ -94,11 +95,14 @@ class PromptInput(LineInput):
 
 
 class ChatPane(Vertical):
-    """Talks to the run's latest checkpoint. Each answer names the checkpoint that gave it."""
+    """Talks to a checkpoint of the run, the newest unless told otherwise; each answer names the one that gave it."""
 
     BINDING_GROUP_TITLE = "Chat"
     BINDINGS = [
         Binding("escape", "leave", "stop or leave", tooltip="stop the answer; without one, leave the chat"),
+        # With priority, or the line would take ctrl+d for itself; without a refused prompt it still does.
+        Binding("ctrl+r", "ask_known('replace')", "ask, unknown characters replaced", show=False, priority=True),
+        Binding("ctrl+d", "ask_known('drop')", "ask, unknown characters left out", show=False, priority=True),
         Binding("pageup", "scroll_transcript(-1)", "back in the conversation", show=False),
         Binding("pagedown", "scroll_transcript(1)", "on in the conversation", show=False),
     ]
@@ -108,11 +112,16 @@ class ChatPane(Vertical):
         self._run_directory = run
         self._models = Models()
         self._transcript = Transcript(run)
+        self._which = NEWEST
         self._answer: Answer | None = None
+        self._refused: Answer | None = None
+        """The prompt with unknown characters of which the user may say what becomes of them."""
         self._shown: Static | None = None
         self._drawn = ("", "")
         self._drawing: Timer | None = None
         self._next_drawing = 0.0
+        self._scrolls = False
+        """Whether the end of the transcript is about to be shown: until then it is not where the view is."""
         self._title = ""
         self._said_about: list[str] = []
 
@@ -141,28 +150,33 @@ class ChatPane(Vertical):
         self.screen.set_focus(self.query_one(PromptInput), scroll_visible)
         return self
 
+    def choose(self, which: str) -> None:
+        """Let another checkpoint answer from now on: "last", "best" or a step."""
+        self._which = which
+        self.refresh_checkpoint()
+
     def refresh_checkpoint(self) -> None:
         """Name the checkpoint that answers now in the pane's title."""
-        checkpoints = self._run_directory.checkpoints()
-        empty = self.query_one("#chat-empty", Static)
-        if not checkpoints:
-            title = "chat · no checkpoint yet"
-            empty.update("No checkpoint yet.")
-        else:
-            described = Described.read(self._run_directory, checkpoints[-1])
-            details = ["best"] if described.is_best else []
-            details += [] if described.val_loss is None else [f"val {described.val_loss:.4f}"]
-            # Short enough for the narrowest column, 48 cells, up to step 100,000.
-            title = f"chat · checkpoint {described.checkpoint.step:,}" + (f" ({', '.join(details)})" if details else "")
-            empty.update("Type the beginning of a text, and the model continues it.")
+        title = chosen_title(self._run_directory, self._which, "chat", self.size.width - 4)
         if title != self._title:
             self._title = title
             self.border_title = f" {title} "
+            self.query_one("#chat-empty", Static).update(
+                f"Type the beginning of a text, and the model continues it.\n{CHANGE_KEY} chooses another checkpoint."
+                if self._run_directory.checkpoints()
+                else "No checkpoint yet."
+            )
+
+    def on_resize(self) -> None:
+        self.refresh_checkpoint()
 
     # ── asking ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def ask(self, line: str) -> bool:
         """Start the answer to a prompt as it was typed; False, with a message, if that cannot be now."""
+        return self._ask(typed_prompt(line) or "\n", "refuse")
+
+    def _ask(self, prompt: str, unknown: Unknown) -> bool:
         sampling = self.query_one(SamplingRow).sampling()
         if self._answer is not None and self._answer.going_on:
             problem = "The model is still answering; Esc stops it."
@@ -172,8 +186,8 @@ class ChatPane(Vertical):
             problem = "No checkpoint yet. Your prompt stays here."
         else:
             self._say("")
-            prompt = typed_prompt(line) or "\n"
-            self._show_answer(Answer(self._run_directory, prompt, sampling, self._models, self._transcript))
+            run, models, transcript = self._run_directory, self._models, self._transcript
+            self._show_answer(Answer(run, prompt, sampling, models, transcript, which=self._which, unknown=unknown))
             return True
         self._say(problem)
         return False
@@ -188,11 +202,19 @@ class ChatPane(Vertical):
         self._drawn = ("", "")
         self._answer = answer
         transcript.mount(self._shown)
-        self.call_after_refresh(transcript.scroll_end, animate=False)
+        self._follow()
         answer.start()
         self._next_drawing = 0.0
         if self._drawing is not None:
             self._drawing.resume()
+
+    def _follow(self) -> None:
+        def scroll() -> None:
+            self._scrolls = False
+            self.query_one("#transcript", VerticalScroll).scroll_end(animate=False)
+
+        self._scrolls = True
+        self.call_after_refresh(scroll)
 
     def _draw_answer(self) -> None:
         answer, shown = self._answer, self._shown
@@ -205,21 +227,29 @@ class ChatPane(Vertical):
             self._next_drawing = monotonic() + len(text) / 40_000
             self._drawn = (text, answer.state)
             transcript = self.query_one("#transcript", VerticalScroll)
-            follows = transcript.max_scroll_y - transcript.scroll_y <= 1
+            follows = self._scrolls or transcript.max_scroll_y - transcript.scroll_y <= 1
             shown.update(exchange_text(answer))
             if follows:
-                self.call_after_refresh(transcript.scroll_end, animate=False)
+                self._follow()
         if over:
             self._answer = None
             if self._drawing is not None:
                 self._drawing.pause()
             if answer.state == "failed":
-                field = self.query_one(PromptInput)
-                if not field.value:
-                    field.value = to_line(answer.prompt) if answer.prompt != "\n" else ""
-                    field.cursor_position = len(field.value)
+                self._give_back(answer)
+
+    def _give_back(self, answer: Answer) -> None:
+        """Put a prompt that got no answer back into the line, to be mended."""
+        field = self.query_one(PromptInput)
+        if not field.value:
+            field.value = to_line(answer.prompt) if answer.prompt != "\n" else ""
+            field.cursor_position = len(field.value)
+        if answer.refused_characters:
+            self._say("Ctrl+R asks with these characters replaced, Ctrl+D without them.")
+            self._refused = answer
 
     def _say(self, text: str) -> None:
+        self._refused = None
         self._said_about = self._typed()
         problem = self.query_one("#chat-problem", Static)
         problem.update(inert(text))
@@ -239,6 +269,16 @@ class ChatPane(Vertical):
         sampling = self.query_one(SamplingRow).sampling()
         self._say(sampling if isinstance(sampling, str) else "")
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return action != "ask_known" or self._refused is not None
+
+    def action_ask_known(self, unknown: Unknown) -> None:
+        """Ask the refused prompt again, with its unknown characters replaced or dropped."""
+        field = self.query_one(PromptInput)
+        refused = self._refused
+        if refused is not None and self._ask(refused.prompt, unknown) and typed_prompt(field.value) == refused.prompt:
+            field.value = ""
+
     def action_leave(self) -> None:
         """Stop an answer that is being written; without one, leave the chat."""
         if self._answer is not None and self._answer.going_on:
@@ -256,9 +296,11 @@ class ChatPane(Vertical):
 def exchange_text(answer: Answer) -> Content:
     """A prompt and what came of it: first who answers, then the text, and last how it ended if not by its length."""
     who = ""
-    if (described := answer.described) is not None:
-        who = f"step {described.checkpoint.step:,}"
-        who += "" if described.val_loss is None else f" · val {described.val_loss:.4f}"
+    if answer.described is not None:
+        who = answer.described.named
+        who += {"refuse": "", "replace": " · unknown characters replaced", "drop": " · unknown characters left out"}[
+            answer.unknown
+        ]
     elif answer.state == "loading":
         who = "opening the checkpoint …"
     parts = [

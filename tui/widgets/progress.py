@@ -40,31 +40,39 @@ def header(following: Following, width: int) -> Content:
     """Name, state and how the run computes; the last of it is left out where the line is short."""
     started = following.started
     words, style = ("● starting", "$success") if following.starting else _STATES[following.state]
-    name = inert_line(following.run.name, max(8, width - len(words) - len(_SEPARATOR)))
-    parts = [Content.styled(name, "bold"), Content.styled(words, f"bold {style}")]
+    states = [Content.styled(words, f"bold {style}")]
+    if (since := following.overfitting_since) is not None:
+        states.append(Content.styled(f"▲ overfitting since {since:,}", "bold $warning"))
+    room = width - sum(state.cell_length + len(_SEPARATOR) for state in states)
+    parts = [Content.styled(inert_line(following.run.name, max(8, room)), "bold"), *states]
     device = inert_line(str(started.get("device", "")))
     if device:
         parts.append(Content(f"{device} {inert_line(str(started.get('device_name', '')))}".strip()))
     if started.get("precision"):
         parts.append(Content(inert_line(str(started["precision"]))))
-    if started.get("compiled"):
+    if following.not_compiled:
+        parts.append(Content("not compiled"))
+    elif started.get("compiled"):
         parts.append(Content("compiled"))
     if isinstance(parameters := started.get("parameters"), int):
         parts.append(Content(f"{short_count(parameters)} parameters"))
     if corpus := started.get("corpus"):
         parts.append(Content(f"learns {inert_line(str(corpus))}"))
-    return _joined(parts, width, least=2)
+    return _joined(parts, width, least=1 + len(states))
 
 
 def progress(following: Following, width: int) -> Content:
     """Step, bar, share, speed, time left and epoch."""
     if following.starting:
         return Content("the model is being built …")
-    step, steps = following.step, following.max_steps
+    step, steps, share = following.step, following.max_steps, following.share
+    elapsed = following.latest("elapsed")
     before = Content(f"step {step:,}/{steps:,} " if steps else f"step {step:,} ")
     parts = []
-    if steps:
-        parts.append(Content(f"{min(100, 100 * step // steps)}%"))
+    if share is not None:
+        by_time = following.seconds_allowed and not (steps and step / steps >= share)
+        allowed = f" of {duration(following.seconds_allowed)}" if by_time else ""
+        parts.append(Content(f"{int(100 * share + 1e-9)}%{allowed}"))
     speed = following.latest("tokens_per_second")
     if following.is_live and speed is not None:
         parts.append(Content(f"{short_count(speed)} tok/s"))
@@ -73,7 +81,6 @@ def progress(following: Following, width: int) -> Content:
         parts.append(Content("paused: p goes on"))
     elif following.is_live and left is not None:
         parts.append(Content(f"ETA {duration(left)}"))
-    elapsed = following.latest("elapsed")
     if not following.is_live and elapsed is not None:
         parts.append(Content(f"took {duration(elapsed)}"))
     epoch = following.latest("epoch")
@@ -81,7 +88,7 @@ def progress(following: Following, width: int) -> Content:
         parts.append(Content(f"epoch {epoch:,.1f}"))
     after = _joined(parts, max(0, width - before.cell_length - 12), least=1)
     room = width - before.cell_length - after.cell_length - 1
-    return Content.assemble(before, bar(step / steps if steps else 0, max(0, room)), " ", after)
+    return Content.assemble(before, bar(share or 0, max(0, room)), " ", after)
 
 
 def bar(share: float, width: int, style: str = "$primary") -> Content:

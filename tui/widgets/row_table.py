@@ -22,6 +22,8 @@ class Field:
     flexible: bool = False
     """Takes the room that the others leave; longer text wraps, or with `cut` loses its middle."""
     cut: bool = False
+    one_line: bool = False
+    """Ends in an ellipsis instead of wrapping."""
     wide_only: int = 0
     """Hidden where the table is narrower than this."""
 
@@ -59,6 +61,16 @@ class RowTable(DataTable[Text]):
     def chosen(self) -> str | None:
         """The key of the entry under the cursor."""
         return self._entries[self.cursor_row].key if 0 <= self.cursor_row < len(self._entries) else None
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether a text that stays in one line is too long for its column."""
+        return any(
+            field.one_line and cell_len(entry.cells[index]) > width
+            for index, width in zip(self._visible(), self._laid_out, strict=False)
+            for field in [self._fields[index]]
+            for entry in self._entries
+        )
 
     def show(self, entries: Sequence[Entry]) -> None:
         """Show these entries in this order, drawing only what differs from before."""
@@ -140,7 +152,7 @@ class RowTable(DataTable[Text]):
         text = inert_line(entry.cells[index])
         if field.cut:
             text = without_middle(text, self._laid_out[self._visible().index(index)])
-        wraps = field.flexible and not field.cut
+        wraps = field.flexible and not field.cut and not field.one_line
         return Text(text, style=entry.style, justify=field.justify, overflow="ellipsis", no_wrap=not wraps, end="")
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.containers import Horizontal
+from textual.containers import Container, Horizontal
 from textual.widgets import Label
 
 from minigpt.inert import inert_line
@@ -45,6 +45,7 @@ class Setting:
 SETTINGS = {
     "temperature": Setting("temp", "temperature", 0, 10, 0.1, 5, whole=False),
     "top_k": Setting("top-k", "top-k", 0, 9_999, 5, 5),
+    "top_p": Setting("top-p", "top-p", 0.01, 1, 0.05, 5, whole=False),
     "max_new_tokens": Setting("length", "length", 1, 9_999, 50, 5),
     "seed": Setting("seed", "seed", 0, 999_999, 1, 7),
 }
@@ -57,7 +58,7 @@ class SamplingInput(LineInput):
     BINDINGS = [
         Binding("up", "change(1)", "more", show=False),
         Binding("down", "change(-1)", "less", show=False),
-        Binding("enter", "submit", "back to the prompt", show=False),
+        Binding("enter", "submit", "back to the prompt, if the number is right", show=False),
     ]
 
     def __init__(self, name: str, value: float) -> None:
@@ -67,7 +68,9 @@ class SamplingInput(LineInput):
         self.styles.width = self.setting.width
 
     async def action_submit(self) -> None:
-        """Go back to the prompt."""
+        """Go back to the prompt; a wrong number is mended first."""
+        if self.setting.read(self.value) is None:
+            return
         # At once: `focus()` would take effect only after the letters that have been typed meanwhile.
         self.screen.set_focus(self.screen.query_one("#prompt"))
 
@@ -81,14 +84,23 @@ class SamplingInput(LineInput):
             self.value = setting.write(min(setting.most, max(setting.least, changed)))
 
 
-class SamplingRow(Horizontal):
-    """Temperature, top-k, length and seed, to be reached with Tab."""
+# So many cells for all of them in one row.
+_WIDE = 62
+
+
+class SamplingRow(Container):
+    """Temperature, top-k, top-p, length and seed, to be reached with Tab; in two rows where one is too short."""
 
     def compose(self) -> ComposeResult:
         defaults = Sampling()
-        for name, setting in SETTINGS.items():
-            yield Label(setting.label)
-            yield SamplingInput(name, getattr(defaults, name))
+        for names in (("temperature", "top_k", "top_p"), ("max_new_tokens", "seed")):
+            with Horizontal():
+                for name in names:
+                    yield Label(SETTINGS[name].label)
+                    yield SamplingInput(name, getattr(defaults, name))
+
+    def on_resize(self) -> None:
+        self.set_class(self.size.width < _WIDE, "-two-rows")
 
     def sampling(self) -> Sampling | str:
         """What is set, or the one message about what is wrong with it."""

@@ -1,0 +1,138 @@
+"""One evaluation of a run's model, worked out in a thread: of the validation split, or of a text that was typed.
+
+Nothing here draws, and nothing of it reaches a training: the model is a copy on the CPU, which takes no GPU memory from
+anybody, and no random number is drawn.
+"""
+
+import hashlib
+import json
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from minigpt.errors import UserError
+from minigpt.inert import inert_line
+from minigpt.journal import Row
+from minigpt.rundir import RunDirectory
+from tui.answering import Unknown
+from tui.models import Models
+
+if TYPE_CHECKING:
+    from minigpt.device import Device
+    from minigpt.evaluations import Result
+    from minigpt.model import GPT
+    from minigpt.tokenizer import Tokenizer
+
+MOST_RESULTS = 50
+
+
+class _CancelledError(Exception):
+    """Raised out of the progress report, which is called often."""
+
+
+class Evaluating(threading.Thread):
+    """Evaluates one thing. Start it, then read its fields while and after it runs.
+
+    `which` is the checkpoint: "last", "best" or a step. Without a `text` it takes the validation split. The result is
+    written into the run as `minigpt evaluate` does. `unknown` says what becomes of characters outside the vocabulary.
+    """
+
+    def __init__(
+        self, run: RunDirectory, models: Models, *, which: str, text: str | None = None, unknown: Unknown = "refuse"
+    ) -> None:
+        # A daemon, since quitting must not wait for it.
+        super().__init__(name="evaluate", daemon=True)
+        self.text = text
+        self.state: Literal["working", "done", "stopped", "failed"] = "working"
+        self.words = "opening the checkpoint"
+        """What it is doing."""
+        self.result: Row | None = None
+        """What `minigpt evaluate` would write."""
+        self.error = ""
+        """Why it failed; after a success, why the result could not be written."""
+        self.refused_characters = False
+        """Whether it failed because of characters that the model does not know."""
+        self._run_directory = run
+        self._models = models
+        self._which = which
+        self._unknown = unknown
+        self._cancelled = threading.Event()
+
+    @property
+    def going_on(self) -> bool:
+        """Whether a result may still come."""
+        return self.state == "working"
+
+    def cancel(self) -> None:
+        """Give up at the next report of progress."""
+        self._cancelled.set()
+
+    def run(self) -> None:
+        try:
+            self._evaluate()
+            self.state = "done"
+        except _CancelledError:
+            self.state = "stopped"
+        except UserError as error:
+            self.error, self.state = str(error), "failed"
+        except Exception as error:  # noqa: BLE001 - what fails here must not take the training's process along
+            self.error, self.state = f"{type(error).__name__}: {inert_line(str(error))}", "failed"
+
+    def _evaluate(self) -> None:
+        from minigpt.config import DeviceConfig
+        from minigpt.device import choose_device
+        from minigpt.evaluations import evaluate_split, keep, metrics_of
+
+        run, device = self._run_directory, choose_device(DeviceConfig(type="cpu", precision="float32"))
+        described, model, tokenizer = self._models.open(run, self._which)
+        checkpoint = described.checkpoint
+        if self.text is None:
+            result = evaluate_split(
+                run, checkpoint, model, tokenizer, split="val", device=device, progress=self._report
+            )
+        else:
+            result = self._evaluate_text(self.text, model, tokenizer, device)
+        self.result = metrics_of(run, checkpoint, result, device)
+        try:
+            keep(run, self.result)
+        except OSError as error:
+            self.error = f"not kept in {run.evaluations_dir.name}/: {error.strerror}"
+
+    def _evaluate_text(self, text: str, model: "GPT", tokenizer: "Tokenizer", device: "Device") -> "Result":
+        from minigpt.evaluations import Result, evaluate_text
+        from minigpt.tokenizer import known_text
+
+        began = time.perf_counter()
+        if self._unknown == "refuse":
+            self.refused_characters = bool(tokenizer.unknown_characters(text))
+            tokenizer.encode(text)  # its refusal names the characters, and no options of the command line
+        else:
+            text = known_text(tokenizer, text, self._unknown)
+        measured = evaluate_text(model, tokenizer, text, device, progress=self._report)
+        digest = hashlib.sha256(text.encode("utf-8")).hexdigest()
+        # Its checksum in the name keeps two texts apart; its beginning tells people which one it was.
+        beginning = inert_line(" ".join(text.replace("/", " ").split()), 40)
+        return Result(measured, "file", f"text {digest[:8]} “{beginning}”", digest, time.perf_counter() - began)
+
+    def _report(self, words: str) -> None:
+        self.words = words
+        if self._cancelled.is_set():
+            raise _CancelledError
+
+
+def kept_results(run: RunDirectory) -> list[Row]:
+    """The results in the run's evaluations/, the oldest first; `minigpt evaluate` leaves them there too."""
+    rows = [_read(path) for path in sorted(run.evaluations_dir.glob("step-*.json"))]
+    rows = [row for row in rows if isinstance(row.get("time"), int | float)]
+    return sorted(rows, key=lambda row: float(row["time"]))[-MOST_RESULTS:]
+
+
+def _read(path: Path) -> Row:
+    try:
+        if path.stat().st_size > 1 << 16:
+            return {}
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,246 @@
+"""The evaluate pane: how well a checkpoint predicts the validation split, or a text that is typed or pasted here."""
+
+from collections.abc import Callable
+
+from textual import events, on
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
+from textual.timer import Timer
+from textual.widgets import Static, TextArea
+
+from minigpt.inert import inert, inert_line
+from minigpt.journal import Row
+from minigpt.rundir import RunDirectory
+from tui.answering import Unknown
+from tui.curves import figure
+from tui.evaluating import MOST_RESULTS, Evaluating, kept_results
+from tui.models import CHANGE_KEY, NEWEST, Models, chosen_title
+from tui.widgets.line_input import obey_in_order
+
+LOOK_INTERVAL = 0.2  # seconds between two looks at an evaluation
+LONGEST_TEXT = 50_000  # a field with one line of that length still takes keys in a third of a second
+
+
+class TextField(TextArea):
+    """Takes the text to be evaluated: typed, or pasted with all its lines. Ctrl+E calls `evaluate`."""
+
+    BINDING_GROUP_TITLE = "Text"
+    BINDINGS = [
+        # Not the pane's with priority: that would overtake the letters typed before it.
+        Binding("ctrl+e", "evaluate", "evaluate text", key_display="^e", tooltip="evaluate the text"),
+    ]
+
+    def __init__(self, evaluate: Callable[[], None]) -> None:
+        super().__init__(
+            id="evaluate-text",
+            compact=True,
+            highlight_cursor_line=False,
+            placeholder="Paste or type a text here.\nCtrl+E evaluates it, Ctrl+S the validation split.",
+        )
+        self.cursor_blink = False
+        self._evaluate = evaluate
+
+    def action_evaluate(self) -> None:
+        """Evaluate what stands here."""
+        self._evaluate()
+
+    async def on_key(self, event: events.Key) -> None:
+        await obey_in_order(self, event)
+
+    def on_paste(self, event: events.Paste) -> None:
+        # What is shown is what is evaluated: so it is made printable before, not only on the screen.
+        event.prevent_default()
+        event.stop()
+        text = inert(event.text.replace("\r\n", "\n").replace("\r", "\n"), tabs=True)
+        room = LONGEST_TEXT - len(self.text)
+        if len(text) > room:
+            self.notify(
+                f"The field takes {LONGEST_TEXT:,} characters: the rest was left out. "
+                "`minigpt evaluate RUN --split FILE` takes files of any length.",
+                severity="warning",
+                markup=False,
+            )
+        result = self.replace(text[: max(0, room)], *self.selection, maintain_selection_offset=False)
+        self.move_cursor(result.end_location)
+
+
+class EvaluatePane(Vertical):
+    """Evaluates the chosen checkpoint, in a thread, and lists the results; the newest is the last."""
+
+    BINDING_GROUP_TITLE = "Evaluate"
+    BINDINGS = [
+        Binding(
+            "ctrl+s", "evaluate_split", "validation split", key_display="^s", tooltip="evaluate the validation split"
+        ),
+        # With priority, or the field would take ctrl+d for itself.
+        Binding("ctrl+r", "evaluate_known('replace')", "evaluate, unknown ones replaced", show=False, priority=True),
+        Binding("ctrl+d", "evaluate_known('drop')", "evaluate, unknown ones left out", show=False, priority=True),
+        Binding("escape", "leave", "stop or leave", tooltip="stop the evaluation; without one, leave the field"),
+    ]
+
+    def __init__(self, run: RunDirectory, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._run_directory = run
+        self._which = NEWEST
+        self._models = Models()
+        self._job: Evaluating | None = None
+        self._refused: Evaluating | None = None
+        """The text with unknown characters of which the user may say what becomes of them."""
+        self._looking: Timer | None = None
+        self._title = ""
+        self._listed = False
+
+    def compose(self) -> ComposeResult:
+        with VerticalScroll(id="results", can_focus=False):
+            yield Static(
+                "How well does this checkpoint predict a text? Loss, perplexity, accuracy, bits per character and "
+                f"byte: of the validation split, or of a text of yours. {CHANGE_KEY} chooses another checkpoint.",
+                id="evaluate-empty",
+                markup=False,
+            )
+        yield Static(id="evaluate-status", markup=False)
+        yield TextField(self.evaluate_text)
+
+    def on_mount(self) -> None:
+        self._looking = self.set_interval(LOOK_INTERVAL, self._look, pause=True)
+        self._say("")
+        self.refresh_checkpoint()
+
+    def on_unmount(self) -> None:
+        if self._job is not None:
+            self._job.cancel()
+
+    def on_resize(self) -> None:
+        self.refresh_checkpoint()
+
+    def focus(self, scroll_visible: bool = True) -> "EvaluatePane":
+        """Put the cursor into the field; the first time, list what was evaluated before."""
+        if not self._listed:
+            self._listed = True
+            if rows := kept_results(self._run_directory):
+                self._show(rows)
+        self.screen.set_focus(self.query_one(TextField), scroll_visible)
+        return self
+
+    def choose(self, which: str) -> None:
+        """Evaluate another checkpoint from now on: "last", "best" or a step."""
+        self._which = which
+        self.refresh_checkpoint()
+
+    def refresh_checkpoint(self) -> None:
+        """Name the checkpoint that is evaluated now in the pane's title."""
+        title = chosen_title(self._run_directory, self._which, "evaluate", self.size.width - 4)
+        if title != self._title:
+            self._title = title
+            self.border_title = f" {title} "
+
+    # ── evaluating ────────────────────────────────────────────────────────────────────────────────────────────
+
+    def evaluate_text(self) -> None:
+        """Evaluate what stands in the field."""
+        if text := self.query_one(TextField).text:
+            self._evaluate(text, "refuse")
+        else:
+            self._say("There is no text yet. Ctrl+S evaluates the validation split.")
+
+    def action_evaluate_split(self) -> None:
+        """Evaluate the validation split of the run's own corpus."""
+        self._evaluate(None, "refuse")
+
+    def action_evaluate_known(self, unknown: Unknown) -> None:
+        """Evaluate the refused text, with its unknown characters replaced or dropped."""
+        if self._refused is not None:
+            self._evaluate(self._refused.text, unknown)
+
+    def _evaluate(self, text: str | None, unknown: Unknown) -> None:
+        if self._job is not None:
+            self._say("An evaluation is going on; Esc stops it.")
+        elif not self._run_directory.checkpoints():
+            self._say("No checkpoint yet.")
+        else:
+            self._job = Evaluating(self._run_directory, self._models, which=self._which, text=text, unknown=unknown)
+            self._job.start()
+            self._look()
+            if self._looking is not None:
+                self._looking.resume()
+
+    def _look(self) -> None:
+        job = self._job
+        if job is None:
+            return
+        if job.going_on:
+            self._say(f"{job.words} … Esc stops it.")
+            return
+        self._job = None
+        if self._looking is not None:
+            self._looking.pause()
+        match job.state:
+            case "failed":
+                choice = "\nCtrl+R goes on with these characters replaced, Ctrl+D without them."
+                self._say(f"✗ {job.error}" + (choice if job.refused_characters else ""))
+                self._refused = job if job.refused_characters else None
+            case "stopped":
+                self._say("Stopped.")
+            case _:
+                self._say(job.error)
+                if job.result is not None:
+                    self._show([job.result])
+
+    def _show(self, rows: list[Row]) -> None:
+        results = self.query_one("#results", VerticalScroll)
+        self.query_one("#evaluate-empty").display = False
+        old = list(results.query(".result"))
+        for result in old[: max(0, len(old) + len(rows) - MOST_RESULTS)]:
+            result.remove()
+        results.mount(*(Static(result_text(row), classes="result", markup=False) for row in rows))
+        self.call_after_refresh(results.scroll_end, animate=False)
+
+    def _say(self, text: str) -> None:
+        self._refused = None
+        status = self.query_one("#evaluate-status", Static)
+        if str(status.content) != inert(text):
+            status.update(inert(text))
+        status.display = bool(text)
+
+    # ── keys ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @on(TextArea.Changed)
+    def typing(self, event: TextArea.Changed) -> None:
+        """Take the last message away once the user goes on."""
+        event.stop()
+        if self._job is None:
+            self._say("")
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return action != "evaluate_known" or self._refused is not None
+
+    def action_leave(self) -> None:
+        """Stop an evaluation that is going on; without one, leave the field."""
+        if self._job is not None:
+            self._job.cancel()
+        else:
+            self.screen.set_focus(None)
+
+
+def result_text(row: Row) -> Content:
+    """What was evaluated, and how it came out, from a result as it is written. Anything may stand in a file."""
+
+    def number(name: str, form: Callable[[float], str]) -> str:
+        value = row.get(name)
+        return form(float(value)) if isinstance(value, int | float) and not isinstance(value, bool) else "–"
+
+    def count(value: float) -> str:
+        return f"{value:,.0f}"
+
+    corpus = inert_line(str(row.get("corpus", "")), 80)
+    what = {"val": "validation split of ", "train": "training split of "}.get(str(row.get("split")), "")
+    return Content.assemble(
+        (f"step {number('step', count)}", "bold $primary"),
+        (f"  {what}{corpus}\n", "bold"),
+        f"loss {number('nll', figure)} · perplexity {number('perplexity', figure)} · "
+        f"accuracy {number('accuracy', '{:.1%}'.format)}\n"
+        f"{number('bits_per_character', figure)} bits per character · {number('bits_per_byte', figure)} per byte · "
+        f"{number('tokens', count)} tokens",
+    )
