@@ -2,6 +2,7 @@
 
 import csv
 import math
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -104,13 +105,19 @@ def test_it_says_once_when_only_the_training_loss_still_falls(tmp_path: Path) ->
         tmp_path / "noise.txt",
         tmp_path / "run",
         model={"dropout": 0.0, "n_embd": 32},
-        train={"max_steps": 120, "eval_interval": 10, "batch_size": 16, "warmup_steps": 0},
+        train={"max_steps": 120, "eval_interval": 10, "batch_size": 16, "warmup_steps": 0, "keep_checkpoints": 100},
         data={"val_fraction": 0.2},
         device={"threads": 1},
     )
     run = train(settings)
     told = [row for row in events(run, "notice") if row["kind"] == "overfitting"]
     assert len(told) == 1
+    # Nor does a run that is gone on with say it again.
+    for checkpoint in run.checkpoints():
+        if checkpoint.step >= 110:
+            shutil.rmtree(checkpoint.path)
+    resume(run)
+    assert [row for row in events(run, "notice") if row["kind"] == "overfitting"] == told
     assert told[0]["since"] == run.checkpoint("best").step
     assert f"lowest at step {told[0]['since']:,}" in told[0]["message"]
 

@@ -285,7 +285,7 @@ def test_nothing_is_made_when_the_corpus_is_unusable(tmp_path: Path) -> None:
     short = tmp_path / "short.txt"
     short.write_text("too short")
     with pytest.raises(UserError, match="too short"):
-        train(tiny_config(short, tmp_path / "run"))
+        train(tiny_config(short, tmp_path / "run", sample={"prompt": "to"}))
     assert not (tmp_path / "run").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["short.txt"]
 
