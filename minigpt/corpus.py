@@ -110,6 +110,9 @@ def load_corpus(name: str, progress: Progress = lambda _: None) -> Corpus:
             # Named from the last folder on that is no pattern.
             first = next(place for place, part in enumerate(path.parts) if glob.has_magic(part))
             return _of_many("/".join(path.parts[max(0, first - 1) :]), path, list(matching), progress)
+        if path.exists() and not path.is_file():
+            # A text is read several times; and opening a pipe without a writer would wait for ever.
+            raise UserError(f"{inert_line(str(path))}: is a pipe or a device; save the text to a file first")
     except OSError as error:
         raise UserError(f"{inert_line(error.filename or name)}: cannot be read: {error.strerror}") from None
     return Corpus(path.name, (path,))

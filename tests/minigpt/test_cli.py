@@ -37,6 +37,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
         ("--data.corpus", "", "--data.corpus : must not be empty"),
         ("--data.corpus", "none.txt", "none.txt: no such text file"),
         ("--data.corpus", "nothing", "has no text file in it"),
+        ("--data.corpus", "pipe", "pipe: is a pipe or a device"),
         ("--data.corpus", "empty.txt", "empty.txt: is empty"),
         ("--data.corpus", "latin1.txt", "latin1.txt: is not UTF-8 text: byte 0xe9 at position 3 (line 1)"),
         ("--data.corpus", "short.txt", "the corpus is too short: its validation split has 2 tokens"),
@@ -61,6 +62,7 @@ def test_a_training_that_cannot_begin_is_refused(
     """And no run directory is left behind, half made, for the list of runs to show."""
     (tmp_path / "empty.txt").touch()
     (tmp_path / "nothing").mkdir()
+    os.mkfifo(tmp_path / "pipe")
     (tmp_path / "latin1.txt").write_bytes(b"caf\xe9\n")
     (tmp_path / "short.txt").write_text("salt and tide " * 2)
     before = sorted(tmp_path.rglob("*"))
