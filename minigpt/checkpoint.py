@@ -78,7 +78,7 @@ def read_training_state(checkpoint: Checkpoint) -> tuple[dict[str, Tensor], dict
     info = checkpoint.info()
     if info.get("format") != FORMAT:
         raise UserError(f"{inert_line(str(checkpoint.path))}: is damaged, or was written by another version")
-    weights = from_gpt2_names(_read_tensors(checkpoint.path / "model.safetensors"))
+    weights = _read_weights(checkpoint)
     return weights, _read_tensors(checkpoint.path / "training.safetensors"), info
 
 
@@ -89,7 +89,7 @@ def load_for_generation(run: RunDirectory, checkpoint: Checkpoint, device: str =
     training that may go on in this very process. Raises UserError if the files do not fit together.
     """
     tokenizer = load_tokenizer(run.tokenizer_file)
-    weights = from_gpt2_names(_read_tensors(checkpoint.path / "model.safetensors"))
+    weights = _read_weights(checkpoint)
     with torch.device("meta"):
         model = GPT(run.config().model, tokenizer.vocab_size)
     load_weights(model, weights, checkpoint, assign=True)
@@ -107,6 +107,16 @@ def load_weights(model: GPT, weights: dict[str, Tensor], checkpoint: Checkpoint,
         raise UserError(
             f"{inert_line(str(checkpoint.path))}: does not fit the configuration of its run: {reason}"
         ) from None
+
+
+def _read_weights(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    path = checkpoint.path / "model.safetensors"
+    weights = _read_tensors(path)
+    for name, tensor in weights.items():
+        if tensor.dtype not in {torch.float32, torch.float64, torch.float16, torch.bfloat16} or tensor.dim() > 2:
+            what = f"{inert_line(name)} is {tensor.dtype} of shape {tuple(tensor.shape)}"
+            raise UserError(f"{inert_line(str(path))}: holds no weights of such a model: {what}")
+    return {name: tensor.float() for name, tensor in from_gpt2_names(weights).items()}
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:

@@ -1,8 +1,9 @@
 """The text to learn from: a file, a folder or a glob of the user's, or a corpus known by name.
 
-A folder stands for the text files in and below it, hidden ones aside, in the order of their paths; a glob for those
-that it matches. They are read one after the other, as they stand; where one does not end with a newline, one is put
-between it and the next. A text is never needed in memory as a whole: `Corpus.pieces` reads it piece by piece.
+A folder stands for the text files in and below it, hidden ones and runs aside, in the order of their paths; a glob for
+those that it matches, runs aside. They are read one after the other, as they stand; where one does not end with a
+newline, one is put between it and the next. A text is never needed in memory as a whole: `Corpus.pieces` reads it piece
+by piece.
 """
 
 import codecs
@@ -14,6 +15,7 @@ import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -106,10 +108,11 @@ def load_corpus(name: str, progress: Progress = lambda _: None) -> Corpus:
         if path.is_dir():
             return _of_many(path.resolve().name or name, path, _below(path, progress), progress)
         if not is_file(path) and glob.has_magic(name) and not path.exists():
-            matching = filter(is_file, map(Path, glob.iglob(name, recursive=True)))  # noqa: PTH207 - takes no absolute one
+            found = map(Path, glob.iglob(name, recursive=True))  # noqa: PTH207 - takes no absolute one
+            matching = [file for file in found if is_file(file) and not any(map(_is_run, file.parents))]
             # Named from the last folder on that is no pattern.
             first = next(place for place, part in enumerate(path.parts) if glob.has_magic(part))
-            return _of_many("/".join(path.parts[max(0, first - 1) :]), path, list(matching), progress)
+            return _of_many("/".join(path.parts[max(0, first - 1) :]), path, matching, progress)
         if path.exists() and not path.is_file():
             # A text is read several times; and opening a pipe without a writer would wait for ever.
             raise UserError(f"{inert_line(str(path))}: is a pipe or a device; save the text to a file first")
@@ -165,11 +168,17 @@ def _below(folder: Path, progress: Progress) -> list[Path]:
         raise error
 
     for root, folders, names in os.walk(folder, onerror=refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        # Runs belong to the program: with each row that one writes the text would be another.
+        folders[:] = [name for name in folders if not name.startswith(".") and not _is_run(Path(root, name))]
         paths = (Path(root, name) for name in names if not name.startswith("."))
         found += filter(is_file, paths)
         progress(f"looking for texts: {len(found)} files")
     return found
+
+
+@cache
+def _is_run(folder: Path) -> bool:
+    return is_file(folder / "config.toml") and (folder / "checkpoints").is_dir()
 
 
 def _of_many(name: str, path: Path, found: list[Path], progress: Progress) -> Corpus:

@@ -9,11 +9,16 @@ from minigpt.bpe import load_gpt2, train_bpe
 from minigpt.config import Config, DataConfig
 from minigpt.corpus import Corpus, Survey, left_out_notice, load_corpus
 from minigpt.errors import UserError
+from minigpt.inert import inert_line
 from minigpt.known_files import Progress
 from minigpt.token_cache import cached_ids, encode_corpus
 from minigpt.tokenizer import ByteTokenizer, CharTokenizer, Tokenizer
 
 _LARGE = 8_000_000  # bytes of text from which on the ids are mapped from a file, and kept for the next run
+
+
+class CorpusChangedError(UserError):
+    """The corpus is another text than the one that a run was trained on."""
 
 
 @dataclass(frozen=True)
@@ -35,17 +40,25 @@ class TrainingData:
 
 
 def load_training_data(
-    config: Config, tokenizer: Tokenizer | None = None, progress: Progress = lambda _: None
+    config: Config,
+    tokenizer: Tokenizer | None = None,
+    progress: Progress = lambda _: None,
+    expected_sha256: object = None,
 ) -> TrainingData:
     """Read the corpus of a configuration and cut it into its two splits.
 
     `tokenizer` is that of the run to be resumed; without it one is made, which for `bpe` means learned. `progress` is
-    told in words what is done, often; what it raises ends the loading. Raises UserError if the corpus, the vocabulary
-    or the sample's prompt cannot be used.
+    told in words what is done, often; what it raises ends the loading. Raises CorpusChangedError if the text has not
+    the checksum that is given, and UserError if it, the vocabulary or the sample's prompt cannot be used.
     """
     corpus = load_corpus(config.data.corpus, progress)
     notices = [left_out_notice(corpus)] if corpus.left_out else []
     survey = corpus.survey(progress)
+    if expected_sha256 not in (None, survey.sha256):
+        raise CorpusChangedError(
+            f"{inert_line(corpus.name)}: is not the text any more that this run was trained on. "
+            "Put the old text back, or start a new run."
+        )
     if tokenizer is None:
         tokenizer = make_tokenizer(config.data, corpus, survey, progress)
     try:

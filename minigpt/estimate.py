@@ -214,9 +214,6 @@ def _optimizer_temporaries(gpt: ShadowGPT, train: TrainConfig, device_type: str)
                 rows * columns * (FLOAT32 + 2 * HALF) + 2 * min(rows, columns) ** 2 * HALF for rows, columns in hidden
             ]
             return max(sizes, default=0)
-        case "sgd" if train.weight_decay:  # gradient plus decay: of all at once on CUDA, one by one elsewhere
-            sizes = [_elements([shape]) * FLOAT32 for shape in matrices.values()]
-            return sum(sizes) if device_type == "cuda" else max(sizes, default=0)
         case "adam" | "adamw" if device_type == "mps":  # not fused there
             return _elements(gpt.shapes.values()) * FLOAT32
     return 0

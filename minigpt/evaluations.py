@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from minigpt import __version__
 from minigpt.corpus import Corpus
-from minigpt.dataset import load_training_data
+from minigpt.dataset import CorpusChangedError, load_training_data
 from minigpt.device import Device
 from minigpt.errors import UserError
 from minigpt.evaluate import Evaluation, evaluate
@@ -65,15 +65,14 @@ def evaluate_split(
     began = time.perf_counter()
     config = run.config()
     try:
-        data = load_training_data(config, tokenizer, progress)
-    except UserError as error:
-        raise UserError(f"the {split} split is cut from the run's corpus: {error}") from None
-    trained_on = checkpoint.info().get("corpus_sha256")
-    if trained_on not in {None, data.corpus_sha256}:
+        data = load_training_data(config, tokenizer, progress, checkpoint.info().get("corpus_sha256"))
+    except CorpusChangedError:
         raise UserError(
             f"{inert_line(config.data.corpus)}: has changed since {inert_line(run.name)} was trained on it, and its "
             f"{split} split with it. Bring the old text back, or evaluate on a text of its own: --split FILE"
-        )
+        ) from None
+    except UserError as error:
+        raise UserError(f"the {split} split is cut from the run's corpus: {error}") from None
     windows = (data.val if split == "val" else data.train).windows()
     measured = evaluate(model, windows, tokenizer, device, progress=lambda share: progress(f"evaluating: {share:.0%}"))
     return Result(measured, split, data.corpus, data.corpus_sha256, time.perf_counter() - began)

@@ -67,12 +67,16 @@ class Learner:
             self.scaler.unscale_(optimizer)
         clip = self.config.grad_clip or float("inf")
         self.grad_norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), clip)
-        for optimizer in self.optimizers:
-            self.scaler.step(optimizer)  # fp16: not done where the gradient overflowed
+        # The scaler would leave out only those optimizers whose own gradients overflowed, when clipping has spread the
+        # damage to all of them already.
+        overflowed = self.scaler.is_enabled() and not bool(self.grad_norm.isfinite())
+        if not overflowed:
+            for optimizer in self.optimizers:
+                self.scaler.step(optimizer)
         self.scaler.update()
         self.model.zero_grad(set_to_none=True)
         self.updates += 1
-        if self.averaged is not None:
+        if self.averaged is not None and not overflowed:
             # A short memory at first, or the random initial weights would stay in the average for long.
             decay = min(self.config.ema_decay, (1 + self.updates) / (10 + self.updates))
             with torch.no_grad():
@@ -121,12 +125,22 @@ class Learner:
         """
         if self.averaged is not None:
             restore_weights(tensors, self.model)
+        # Before the first update there is no state; nor after some that fp16 left out.
+        complete = updates > 0 and not self.scaler.is_enabled()
         for optimizer in self.optimizers:
-            restore_optimizer_states(tensors, self.model, optimizer)
+            restore_optimizer_states(tensors, self.model, optimizer, complete=complete)
         restore_rng_states(tensors, self.device.type)
-        self.loss_sum.copy_(tensors["loss_sum"])
+        self.loss_sum.copy_(_scalar(tensors["loss_sum"]))
         if "grad_norm" in tensors:
-            self.grad_norm = tensors["grad_norm"]
+            self.grad_norm = _scalar(tensors["grad_norm"])
         self.updates = updates
         if state := numbers.get("scaler"):
+            if not all(isinstance(value, int | float) and 0 <= value < 2**63 for value in state.values()):
+                raise ValueError("scaler")
             self.scaler.load_state_dict(state)
+
+
+def _scalar(tensor: Tensor) -> Tensor:
+    if tensor.shape or not tensor.is_floating_point():
+        raise ValueError(f"a number is a tensor of shape {tuple(tensor.shape)}")
+    return tensor

@@ -100,8 +100,11 @@ class TrainingSession(threading.Thread):
             if self._stop_requested.is_set():
                 raise _StopRequestedError
 
-        tokenizer = load_tokenizer(self._resume.tokenizer_file) if self._resume else None
-        return load_training_data(config, tokenizer, progress)
+        if self._resume is None:
+            return load_training_data(config, None, progress)
+        kept = self._resume.checkpoints()
+        expected = kept[-1].info().get("corpus_sha256") if kept else None
+        return load_training_data(config, load_tokenizer(self._resume.tokenizer_file), progress, expected)
 
     def _resumable_config(self) -> Config:
         assert self._resume is not None
@@ -159,4 +162,4 @@ def _with_steps(config: Config, data: "TrainingData") -> Config:
 
 def _number(value: object) -> float:
     # From a file: what is no number says nothing about the length.
-    return float(value) if isinstance(value, int | float) else 0.0
+    return float(value) if isinstance(value, int | float) and 0 <= value < 2**62 else 0.0

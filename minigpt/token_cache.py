@@ -83,7 +83,7 @@ def cached_ids(
         _write(file, dtype, encode_corpus(corpus, survey, tokenizer, progress))
 
     try:
-        return _kept(final, write, progress)
+        return _kept(final, write, progress, tokenizer.vocab_size)
     except OSError as error:
         why = f"{inert_line(str(tokens_dir()))}: {error.strerror or error}"
     notice(f"the encoded corpus cannot be kept ({why}): it is in a temporary file, and the next run encodes it again")
@@ -121,13 +121,16 @@ def _in_parallel(encode: Callable[[str], Ids], texts: Iterable[str]) -> Iterator
 # ── files ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _kept(final: Path, write: Callable[[BinaryIO], None], progress: Progress) -> Ids:
+def _kept(final: Path, write: Callable[[BinaryIO], None], progress: Progress, vocab_size: int) -> Ids:
     unfinished = final.with_suffix(".tmp")
     while True:
         with suppress(FileNotFoundError):
             try:
                 with final.open("rb") as kept:
-                    return _mapped(kept)
+                    ids = _mapped(kept)
+                if len(ids) and int(ids.max()) >= vocab_size:
+                    raise ValueError("no ids of this vocabulary")
+                return ids
             except ValueError:
                 final.unlink()  # damaged: it is made anew
         final.parent.mkdir(parents=True, exist_ok=True)

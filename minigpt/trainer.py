@@ -230,6 +230,7 @@ class Trainer:
         counters = self.counters
         if (
             counters.evaluations_since_best < _OVERFITTING_AFTER
+            or math.isinf(counters.best_train_loss)  # unknown, in a run that an earlier version began
             or train_loss >= counters.best_train_loss
             or counters.told_overfitting == counters.best_step
         ):
@@ -390,7 +391,7 @@ class Trainer:
             "best": {
                 "step": counters.best_step,
                 "val_loss": counters.best_val_loss,
-                "train_eval_loss": counters.best_train_loss,
+                "train_eval_loss": None if math.isinf(counters.best_train_loss) else counters.best_train_loss,
             }
             if counters.best_step >= 0
             else None,
@@ -430,13 +431,16 @@ class Trainer:
                 best_step=int(best["step"]),
                 best_val_loss=float(best["val_loss"]),
                 # Not there in checkpoints of earlier versions.
-                best_train_loss=float(best.get("train_eval_loss", "inf")),
+                best_train_loss=float("inf" if (loss := best.get("train_eval_loss")) is None else loss),
                 evaluations_since_best=int(info.get("evaluations_since_best", 0)),
                 told_overfitting=int(info.get("told_overfitting", -1)),
                 steps_since_row=int(info["steps_since_row"]),
             )
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise UserError(f"{inert_line(str(checkpoint.path))}: is damaged: {inert_line(repr(error))}") from None
+            if self.counters.steps_since_row < 0:
+                raise ValueError("steps_since_row")
+        except (KeyError, TypeError, ValueError, RuntimeError, OverflowError, AttributeError) as error:
+            reason = inert_line(str(error) or repr(error))
+            raise UserError(f"{inert_line(str(checkpoint.path))}: is damaged: {reason}") from None
         self.resumed_from = checkpoint.step
         # The process may have been killed between the checkpoint and the file that calls it the best.
         if self.counters.best_step == checkpoint.step:

@@ -33,15 +33,36 @@ def optimizer_states(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict
     }
 
 
-def restore_optimizer_states(states: dict[str, Tensor], model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """The inverse of `optimizer_states`, for the parameters that are this optimizer's, on the device of each."""
+def restore_optimizer_states(
+    states: dict[str, Tensor], model: nn.Module, optimizer: torch.optim.Optimizer, *, complete: bool
+) -> None:
+    """The inverse of `optimizer_states`, for the parameters that are this optimizer's, on the device of each.
+
+    Raises ValueError if a tensor is not what this optimizer keeps, or one is missing where there must be all
+    (`complete`): the fused optimizers trust the shapes, and would write past the end of a smaller tensor.
+    """
     own = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    expected = _kept_by(optimizer)
     for name, parameter in model.named_parameters():
+        if id(parameter) not in own:
+            continue
         prefix = f"optimizer.{name}."
         state = {key.removeprefix(prefix): value for key, value in states.items() if key.startswith(prefix)}
-        if state and id(parameter) in own:
+        if (state or complete) and state.keys() != expected:
+            raise ValueError(f"{name}: {sorted(state)}, where the optimizer keeps {sorted(expected)}")
+        for key, value in state.items():
+            shape = torch.Size() if key == "step" else parameter.shape
+            if value.shape != shape or value.dtype != torch.float32:
+                raise ValueError(f"{prefix}{key}: {value.dtype} of shape {tuple(value.shape)}")
+        if state:
             # The step counters of a fused optimizer live on the device with the rest.
             optimizer.state[parameter] = {key: value.to(parameter.device) for key, value in state.items()}
+
+
+def _kept_by(optimizer: torch.optim.Optimizer) -> set[str]:
+    if isinstance(optimizer, torch.optim.Adam):  # AdamW is one too
+        return {"step", "exp_avg", "exp_avg_sq"}
+    return {"momentum_buffer"} if optimizer.param_groups[0]["momentum"] else set()
 
 
 def restore_weights(states: dict[str, Tensor], model: nn.Module) -> None:
@@ -49,6 +70,6 @@ def restore_weights(states: dict[str, Tensor], model: nn.Module) -> None:
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             value = states[f"weights.{name}"]
-            if value.shape != parameter.shape:
-                raise ValueError(f"{name} has the shape {tuple(value.shape)}")
+            if value.shape != parameter.shape or value.dtype != parameter.dtype:
+                raise ValueError(f"weights.{name}: {value.dtype} of shape {tuple(value.shape)}")
             parameter.copy_(value)

@@ -456,3 +456,14 @@ def test_the_recorded_vocabulary_of_the_bundled_play_is_that_of_its_text(play: s
 
 def test_the_recorded_vocabulary_of_tiny_shakespeare_is_that_of_its_text(tinyshakespeare: Path) -> None:
     assert len(set(tinyshakespeare.read_text(encoding="utf-8"))) == KNOWN_CORPORA["tinyshakespeare"].vocab_size
+
+
+@pytest.mark.parametrize("name", ["texts", "texts/**/*.t*"])
+def test_runs_in_a_folder_are_no_part_of_its_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A run inside its own corpus could never be resumed: every row that it wrote made it another text."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "texts" / "runs" / "one" / "checkpoints" / "step-00000001").mkdir(parents=True)
+    (tmp_path / "texts" / "tale.txt").write_text("salt and tide\n")
+    for file in ("config.toml", "notes.txt", "checkpoints/step-00000001/some.txt"):
+        (tmp_path / "texts" / "runs" / "one" / file).write_text("no part of it\n")
+    assert load_corpus(str(tmp_path / name)).text == "salt and tide\n"
