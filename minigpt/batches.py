@@ -18,8 +18,9 @@ class Split:
         if len(ids) < block_size + 1:
             raise UserError(
                 f"the corpus is too short: its {name} split has {len(ids):,} tokens, and a context of "
-                f"block_size = {block_size} needs {block_size + 1:,}. Take more text, a smaller --model.block-size"
-                + (" or a larger --data.val-fraction." if name == "validation" else ".")
+                f"block_size = {block_size} needs {block_size + 1:,}. "
+                + ("Take more text, a larger --data.val-fraction" if name == "validation" else "Take more text")
+                + " or a smaller --model.block-size."
             )
         self.ids = ids
         self.name = name

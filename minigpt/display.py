@@ -114,12 +114,21 @@ class ProgressDisplay:
                 )
                 if event.get("resumed_from") is not None:
                     self._console.print(f"resumed from step {event['resumed_from']:,}")
+            case "evaluating":
+                self._describe("training", "evaluating")
+            case "evaluated":
+                self._describe("evaluating", "training")
             case "paused":
                 self._progress.update(self._task, description="paused")
             case "continued":
                 self._progress.update(self._task, description="training")
             case "notice" | "failed":
                 self._console.print(inert_line(str(event.get("message"))))
+
+    def _describe(self, before: str, words: str) -> None:
+        # Not over what matters more, such as that it is stopping.
+        if self._progress.tasks[0].description == before:
+            self._progress.update(self._task, description=words)
 
     def refresh(self) -> None:
         self._progress.refresh()

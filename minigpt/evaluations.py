@@ -45,6 +45,8 @@ class Result:
     corpus_sha256: str
     """Of the whole text in UTF-8: of the corpus with both splits, or of the file."""
     seconds: float
+    altered: str = ""
+    """What became of how many characters that the model does not know, such as `3 unknown characters dropped`."""
 
 
 def evaluate_split(
@@ -95,7 +97,17 @@ def evaluate_file(
     except UserError as error:
         raise UserError(f"{inert_line(str(path))}: {error}") from None
     digest = hashlib.sha256(text.encode("utf-8")).hexdigest()
-    return Result(measured, "file", str(path), digest, time.perf_counter() - began)
+    seconds = time.perf_counter() - began
+    return Result(measured, "file", str(path), digest, seconds, what_was_altered(tokenizer, text, unknown))
+
+
+def what_was_altered(tokenizer: Tokenizer, text: str, unknown: Unknown) -> str:
+    """In words what `known_text` does to a text; empty if it leaves it as it is."""
+    count = sum(map(text.count, tokenizer.unknown_characters(text)))
+    if not count:
+        return ""
+    done = "replaced" if unknown == "replace" else "dropped"
+    return f"{count:,} unknown character{'' if count == 1 else 's'} {done}"
 
 
 def evaluate_text(
@@ -143,6 +155,7 @@ def metrics_of(run: RunDirectory, checkpoint: Checkpoint, result: Result, device
         "split": result.split,
         "corpus": result.corpus,
         "corpus_sha256": result.corpus_sha256,
+        "altered": result.altered,
         "nll": measured.loss,
         "perplexity": measured.perplexity,
         "bits_per_character": measured.bits_per_character,

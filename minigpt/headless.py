@@ -56,7 +56,7 @@ def run_headless(session: TrainingSession) -> int:
             try:
                 if display and received and not told:
                     told = True
-                    display.phase("stopping: saving a checkpoint (once more to end at once)")
+                    display.phase("stopping after this step (once more to end at once)")
                 if display:
                     follower.show(display)
                     display.refresh()

@@ -41,8 +41,8 @@ def find_target(target: str) -> Path:
     except (OSError, ValueError):
         return path  # such as a name too long: reading it says so
     near = difflib.get_close_matches(target, names, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]}? " if near else ""
+    hint = f"; did you mean {near[0]}?" if near else "."
     raise UserError(
-        f"{inert_line(target)}: neither a preset nor a file; {hint}"
+        f"{inert_line(target)}: neither a preset nor a file{hint} "
         f"Presets: {', '.join(sorted(names))}. A path of your own ends in .toml."
     )

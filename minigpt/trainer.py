@@ -210,6 +210,7 @@ class Trainer:
 
     def _evaluate(self) -> bool:
         began = time.perf_counter()
+        self._event("evaluating")  # it may take minutes, in which nothing else happens
         counters, speaker = self.counters, self.learner.speaker
         windows = {
             "train_eval": self.data.train.windows(self.config.train.train_eval_tokens),

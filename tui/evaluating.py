@@ -100,10 +100,11 @@ class Evaluating(threading.Thread):
             self.error = f"not kept in {run.evaluations_dir.name}/: {error.strerror}"
 
     def _evaluate_text(self, text: str, model: "GPT", tokenizer: "Tokenizer", device: "Device") -> "Result":
-        from minigpt.evaluations import Result, evaluate_text
+        from minigpt.evaluations import Result, evaluate_text, what_was_altered
         from minigpt.tokenizer import known_text
 
         began = time.perf_counter()
+        altered = what_was_altered(tokenizer, text, self._unknown)
         if self._unknown == "refuse":
             self.refused_characters = bool(tokenizer.unknown_characters(text))
             tokenizer.encode(text)  # its refusal names the characters, and no options of the command line
@@ -113,7 +114,8 @@ class Evaluating(threading.Thread):
         digest = hashlib.sha256(text.encode("utf-8")).hexdigest()
         # Its checksum in the name keeps two texts apart; its beginning tells people which one it was.
         beginning = inert_line(" ".join(text.replace("/", " ").split()), 40)
-        return Result(measured, "file", f"text {digest[:8]} “{beginning}”", digest, time.perf_counter() - began)
+        name, seconds = f"text {digest[:8]} “{beginning}”", time.perf_counter() - began
+        return Result(measured, "file", name, digest, seconds, altered)
 
     def _report(self, words: str) -> None:
         self.words = words

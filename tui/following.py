@@ -115,6 +115,11 @@ class Following:
         return max(row_step, event_step) if self._attempt == self.metrics.attempt else row_step
 
     @property
+    def evaluating(self) -> bool:
+        """Whether the trainer is in the middle of an evaluation: nothing else happens until it is over."""
+        return self.is_live and self._newest_event.get("event") == "evaluating"
+
+    @property
     def _attempt(self) -> int:
         return _number(self._newest_event.get("attempt"), 1) if self._newest_event else 0
 

@@ -70,6 +70,12 @@ def user_errors(program: str) -> Iterator[list[int]]:
     except BrokenPipeError:
         # The reader of the pipe has seen enough; Python must not try to flush into it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    except OSError as error:
+        # Standard output on a full disk, say; Python must not try again at exit.
+        code[0] = 2
+        with suppress(OSError):
+            print(f"{program}: cannot write: {error.strerror or error}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     except KeyboardInterrupt:
         code[0] = 130
 

@@ -54,7 +54,7 @@ def _list() -> None:
         for kind, table in _tables().items()
         for known in table.values()
     ]
-    print_table(("name", "what", "size", "licence", "where", "about"), rows, right={2}, wraps=5)
+    print_table(("name", "what", "size", "licence", "where", "about"), rows, right={2}, wraps=5, spare=(1, 3, 5))
     kept = [path.stat().st_size for path in tokens_dir().glob("*.npy")]
     if kept:
         where = inert_line(str(tokens_dir()))

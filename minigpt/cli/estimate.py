@@ -192,7 +192,7 @@ def _print_memory(config: "Config", vocab_size: int, places: Sequence[_Place]) -
     row("+ CUDA context, or Python and torch", (_size(estimate.own) for estimate in estimates))
     if any(place.device_type == "cuda" for place in places):
         row("+ holes of the CUDA allocator", (_size(estimate.margin) for estimate in estimates))
-    row("= training needs, the larger and these", (_size(estimate.needed) for estimate in estimates))
+    row("= what training needs at its peak", (_size(estimate.needed) for estimate in estimates))
     row("generation, by itself", (_size(estimate.generation.total) for estimate in estimates))
     # Without this line somebody would miss the gradients.
     print("\nThe parts are those at the peak: gradients come as activations go.")

@@ -98,6 +98,7 @@ def _table(metrics: dict[str, Any]) -> list[tuple[str, str]]:
         ("run", inert_line(metrics["run"])),
         ("checkpoint", inert_line(metrics["checkpoint"])),
         ("text", text if metrics["split"] == "file" else f"{text}, {metrics['split']} split"),
+        *([("", metrics["altered"])] if metrics["altered"] else []),
         ("NLL", f"{shown('nll', '.4f')} nats per token"),
         ("perplexity", shown("perplexity", ",.4f")),
         ("bits per character", shown("bits_per_character", ".4f")),

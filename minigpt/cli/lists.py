@@ -6,6 +6,8 @@ from typing import Literal
 
 from minigpt.errors import UserError
 
+_LEAST_TO_WRAP = 40  # columns for the text that is wrapped
+
 
 def runs(arguments: list[str]) -> int:
     _no_arguments("runs", arguments)
@@ -33,6 +35,7 @@ def runs(arguments: list[str]) -> int:
         rows,
         right={2, 3, 4, 5, 6},
         wraps=0,
+        spare=(3, 4, 6, 5),
     )
     return 0
 
@@ -52,25 +55,36 @@ def presets(arguments: list[str]) -> int:
         except UserError:
             parameters = "no corpus"  # such as a damaged file: training says what is wrong with it
         rows.append((preset.name, parameters, config.data.corpus, config.train.length, preset.about))
-    print_table(("name", "parameters", "corpus", "length", "what it is for"), rows, right={1, 3}, wraps=4)
+    print_table(("name", "parameters", "corpus", "length", "what it is for"), rows, right={1, 3}, wraps=4, spare=(2, 1))
     return 0
 
 
-def print_table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], right: set[int], wraps: int) -> None:
+def print_table(
+    head: tuple[str, ...], rows: Sequence[tuple[str, ...]], right: set[int], wraps: int, spare: Sequence[int] = ()
+) -> None:
+    """Print a table. Where it is narrow the columns in `spare` are left out, in that order, and one is wrapped."""
     from rich import box
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for index, title in enumerate(head):
-        # Where it is narrow, one column is folded: nothing is cut that somebody may have to type.
-        side: Literal["left", "right"] = "right" if index in right else "left"
-        table.add_column(title, justify=side, no_wrap=index != wraps, overflow="fold")
-    for row in rows:
-        table.add_row(*map(Text, row))
     # A file has no width: whole lines there, for grep and awk.
-    Console(width=None if sys.stdout.isatty() else 240).print(table)
+    console = Console(width=None if sys.stdout.isatty() else 240)
+    widths = [max(map(cell_len, column)) for column in zip(head, *rows, strict=True)]
+    widths[wraps] = min(widths[wraps], _LEAST_TO_WRAP)
+    shown = list(range(len(head)))
+    for index in spare:
+        if sum(widths[kept] + 3 for kept in shown) > console.width:
+            shown.remove(index)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for index in shown:
+        side: Literal["left", "right"] = "right" if index in right else "left"
+        # Nothing is cut that somebody may have to type.
+        table.add_column(head[index], justify=side, no_wrap=index != wraps, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(row[index]) for index in shown))
+    console.print(table)
 
 
 def _no_arguments(command: str, arguments: list[str]) -> None:

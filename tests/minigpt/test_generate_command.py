@@ -17,8 +17,6 @@ from minigpt.rundir import Checkpoint, RunDirectory
 from tests.command_line import assert_refused
 from tests.training import tiny_config, train, write_corpus
 
-MINIGPT = [sys.executable, "-c", "from minigpt.cli import entry_point; entry_point()"]
-
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
@@ -262,7 +260,10 @@ def test_a_damaged_checkpoint_is_not_asked_for_again(
 
 def test_ctrl_c_ends_the_text_quietly(trained: RunDirectory) -> None:
     """No traceback, and the shell's prompt on a line of its own; as a process of its own, since a signal it is."""
-    command = [*MINIGPT, "generate", str(trained.path), "--max-new-tokens", "1000000", "--device", "cpu"]
+    # What a shell has put into the background ignores SIGINT, and hands that on to its children.
+    heeding = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    minigpt = [sys.executable, "-c", f"{heeding}from minigpt.cli import entry_point; entry_point()"]
+    command = [*minigpt, "generate", str(trained.path), "--max-new-tokens", "1000000", "--device", "cpu"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
         assert process.stdout is not None

@@ -201,7 +201,7 @@ def test_a_hangup_is_passed_over_and_sigterm_saves_and_ends(tmp_path: Path, run:
         assert process.stdout is not None
         output = process.stdout.read()
     assert process.returncode == 128 + signal.SIGTERM
-    assert "# stopping: saving a checkpoint" in output
+    assert "# stopping after this step" in output
     assert f"go on with it:  minigpt train --resume {run.path}" in output
     assert run.state() == RunState.STOPPED
     assert run.checkpoint("last").step >= steps_of(run)[-1]

@@ -236,9 +236,11 @@ def result_text(row: Row) -> Content:
 
     corpus = inert_line(str(row.get("corpus", "")), 80)
     what = {"val": "validation split of ", "train": "training split of "}.get(str(row.get("split")), "")
+    altered = inert_line(str(row.get("altered") or ""), 60)
     return Content.assemble(
         (f"step {number('step', count)}", "bold $primary"),
         (f"  {what}{corpus}\n", "bold"),
+        f"{altered}\n" if altered else "",
         f"loss {number('nll', figure)} · perplexity {number('perplexity', figure)} · "
         f"accuracy {number('accuracy', '{:.1%}'.format)}\n"
         f"{number('bits_per_character', figure)} bits per character · {number('bits_per_byte', figure)} per byte · "

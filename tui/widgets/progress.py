@@ -80,7 +80,9 @@ def progress(following: Following, width: int) -> Content:
     if following.state is RunState.PAUSED:
         parts.append(Content("paused: p goes on"))
     elif following.is_live and left is not None:
-        parts.append(Content(f"ETA {duration(left)}"))
+        parts.append(Content("evaluating …" if following.evaluating else f"ETA {duration(left)}"))
+    elif following.evaluating:
+        parts.append(Content("evaluating …"))
     if not following.is_live and elapsed is not None:
         parts.append(Content(f"took {duration(elapsed)}"))
     epoch = following.latest("epoch")
