@@ -343,7 +343,7 @@ def test_half_written_checkpoints_are_cleared_and_links_not_followed(tmp_path: P
 def test_a_damaged_configuration_is_refused_in_words() -> None:
     run = create(name="mine")
     run.config_file.write_text("[train]\nmax_steps = -1\n")
-    with pytest.raises(UserError, match=r"train\.max_steps = -1: must be greater than 0"):
+    with pytest.raises(UserError, match=r"train\.max_steps = -1: must be at least 0"):
         run.config()
 
 

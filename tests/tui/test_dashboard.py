@@ -212,8 +212,8 @@ async def test_overfitting_is_told_and_stays_in_view(tmp_path, size):
                 {"event": "notice", "kind": "overfitting", "step": 1010, "attempt": 1, "since": 750, "message": message}
             )
             events.close()
+            await until(pilot, lambda: message in toasts(pilot.app))
             await until(pilot, lambda: "▲ overfitting since 750" in words_of(screen, "#header"))
-            assert message in toasts(pilot.app)
             assert "● training" in words_of(screen, "#header")
             assert "brave-otter" in words_of(screen, "#header")
 
