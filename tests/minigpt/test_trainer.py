@@ -397,3 +397,27 @@ def test_saving_while_paused_leaves_time_and_throughput_right(tmp_path: Path, co
     rates = [row["tokens_per_second"] for row in read_journal(run.metrics_file) if row["step"] > 0]
     after = next(row for row in read_journal(run.metrics_file) if row["step"] > at)
     assert after["tokens_per_second"] < 20 * sorted(rates)[len(rates) // 2]
+
+
+def test_a_gradient_that_overflows_in_fp16_does_not_end_the_run(
+    tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The scaler tries large scales on purpose; that update is left out, and its norm is a gap in the row."""
+    step = Trainer._step
+
+    def overflowing(self: Trainer) -> None:
+        hooks = []
+        if self.counters.step == 6:
+            weight = self.learner.model.wte.weight
+            hooks.append(weight.register_hook(lambda grad: torch.full_like(grad, float("inf"))))
+        step(self)
+        for hook in hooks:
+            hook.remove()
+
+    monkeypatch.setattr(Trainer, "_step", overflowing)
+    settings = {"max_steps": 12, "log_interval": 1, "checkpoint_interval": 7}
+    run = train(tiny_config(corpus, tmp_path / "run", device={"precision": "fp16", "threads": 1}, train=settings))
+    norms = {row["step"]: row["grad_norm"] for row in read_journal(run.metrics_file) if "grad_norm" in row}
+    assert norms[7] is None
+    assert all(norms[step] > 0 for step in (6, 8, 12))
+    assert run.state() is RunState.FINISHED
