@@ -1,6 +1,7 @@
 """What all tests share: runs go to a temporary directory, and a training that takes a second."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,13 @@ from tests.training import write_corpus
 # The machines of CI are slow and uneven: what an example costs is no failure.
 settings.register_profile("minigpt", deadline=None, max_examples=60, print_blob=True)
 settings.load_profile("minigpt")
+
+
+# What is started in the background or by nohup ignores these, and so would the programs that the tests start and signal.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)

@@ -260,9 +260,7 @@ def test_a_damaged_checkpoint_is_not_asked_for_again(
 
 def test_ctrl_c_ends_the_text_quietly(trained: RunDirectory) -> None:
     """No traceback, and the shell's prompt on a line of its own; as a process of its own, since a signal it is."""
-    # What a shell has put into the background ignores SIGINT, and hands that on to its children.
-    heeding = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    minigpt = [sys.executable, "-c", f"{heeding}from minigpt.cli import entry_point; entry_point()"]
+    minigpt = [sys.executable, "-c", "from minigpt.cli import entry_point; entry_point()"]
     command = [*minigpt, "generate", str(trained.path), "--max-new-tokens", "1000000", "--device", "cpu"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
