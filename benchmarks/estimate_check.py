@@ -27,12 +27,13 @@ from minigpt.config import Config
 from minigpt.configfile import load_config
 from minigpt.corpus import vocab_size_of
 from minigpt.device import Device
-from minigpt.estimate import MIB, Peak, estimate_memory, evaluation_sequences
+from minigpt.estimate import MIB, Peak, estimate_memory
 from minigpt.evaluate import evaluate
 from minigpt.learner import Learner
 from minigpt.model import KVCache
 from minigpt.presets import list_presets
 from minigpt.tokenizer import Tokenizer
+from minigpt.windows import windows_at_once
 
 LIMIT = 0.15  # how far a prediction may be off
 
@@ -108,7 +109,7 @@ class Work:
 
     def evaluate(self) -> None:
         context = self.config.model.block_size
-        length = 2 * evaluation_sequences(context, self.vocab_size) * context + 1  # two batches
+        length = 2 * windows_at_once(context, self.vocab_size) * context + 1  # two batches
         split = Split(np.random.default_rng(0).integers(self.vocab_size, size=length), "validation", context)
         ones = np.ones(self.vocab_size, dtype=np.int64)
         tokenizer = cast(

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from minigpt.errors import UserError
+from minigpt.windows import windows_of
 
 
 class Split:
@@ -35,11 +36,11 @@ class Split:
         Without `tokens`, all of the split: every id but the first is predicted once, the short last window included.
         Otherwise as many whole windows as make up that many tokens, spread evenly over the split.
         """
-        starts = np.arange(0, len(self.ids) - 1, self.block_size)
-        if tokens is not None:
-            whole = (len(self.ids) - 1) // self.block_size
-            wanted = max(1, min(whole, -(-tokens // self.block_size)))
-            starts = np.arange(wanted) * whole // wanted * self.block_size
+        if tokens is None:
+            return windows_of(self.ids, self.block_size)
+        whole = (len(self.ids) - 1) // self.block_size
+        wanted = max(1, min(whole, -(-tokens // self.block_size)))
+        starts = np.arange(wanted) * whole // wanted * self.block_size
         return [self.ids[start : start + self.block_size + 1] for start in starts]
 
 

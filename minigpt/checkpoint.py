@@ -96,6 +96,19 @@ def load_for_generation(run: RunDirectory, checkpoint: Checkpoint, device: str =
     return model.to(device).eval(), tokenizer
 
 
+def load_named(run: RunDirectory, which: str, device: str = "cpu") -> tuple[Checkpoint, GPT, Tokenizer]:
+    """`load_for_generation` of the checkpoint that `last`, `best` or a step means now."""
+    for last_try in (False, False, True):
+        checkpoint = run.checkpoint(which)
+        try:
+            return checkpoint, *load_for_generation(run, checkpoint, device)
+        except UserError:
+            # A trainer removes old checkpoints when it writes new ones; the newest is then another one.
+            if last_try or checkpoint.path.is_dir():
+                raise
+    raise AssertionError("the last try returns or raises")
+
+
 def load_weights(model: GPT, weights: dict[str, Tensor], checkpoint: Checkpoint, *, assign: bool = False) -> None:
     """Put weights into a model. Raises UserError if they are of another shape than the model."""
     if model.config.tie_weights and "wte.weight" in weights:

@@ -12,7 +12,7 @@ import hashlib
 import importlib
 import os
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from minigpt.errors import UserError
 from minigpt.inert import inert_line
-from minigpt.known_files import is_file, read_known
+from minigpt.known_files import Progress, is_file, read_known
 
 if TYPE_CHECKING:
     from minigpt.config import Config
@@ -30,8 +30,6 @@ KNOWN_CORPORA = read_known("corpora.toml")
 
 _CHUNK = 1 << 20  # bytes read at once
 _HEAD = 8192  # bytes looked at to tell a text from other files
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)

@@ -3,3 +3,7 @@
 
 class UserError(Exception):
     """What is wrong, where, and what to do about it: shown as it is, without a traceback, with exit code 2."""
+
+
+class UnknownCharactersError(UserError):
+    """A text has characters outside the vocabulary: who asked may have them replaced or dropped."""

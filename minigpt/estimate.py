@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from minigpt.config import Config, ModelConfig, TrainConfig
 from minigpt.shadow import FLOAT32, HALF, INT64, Ledger, Shadow, Storage
 from minigpt.shadow_gpt import ShadowGPT
+from minigpt.windows import windows_at_once
 
 MIB = 1 << 20
 
@@ -20,10 +21,6 @@ CUDA_OWN = 576 * MIB
 HOST_OWN = 320 * MIB
 # torch's caching allocator takes memory in blocks of 2 to 20 MiB and more, and cannot always fill the holes in them.
 CUDA_MARGIN = 0.08
-
-# Of one batch of an evaluation, at most, as minigpt/evaluate.py has it.
-EVALUATION_TOKENS = 8192
-EVALUATION_LOGITS = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -117,11 +114,6 @@ def fitting_accumulation(
     return math.ceil(config.train.batch_size / low) if low else None
 
 
-def evaluation_sequences(context: int, vocab_size: int) -> int:
-    """How many windows of `context` tokens an evaluation looks at at a time."""
-    return max(1, min(EVALUATION_TOKENS, EVALUATION_LOGITS // vocab_size) // context)
-
-
 # ── what is done with the model ───────────────────────────────────────────────────────────────────────────────────
 
 
@@ -150,7 +142,7 @@ def _evaluation(config: Config, vocab_size: int, shadow: Shadow) -> Peak:
     gpt = ShadowGPT(config.model, vocab_size, shadow)
     _state = [*_optimizer_state(ledger, gpt, config.train), *_average(ledger, gpt, config.train)]
     shadow.weights_are_learned = not config.train.ema_decay  # the average is what is evaluated
-    rows = evaluation_sequences(context, vocab_size)
+    rows = windows_at_once(context, vocab_size)
     ledger.phase = "evaluation"
     _batch = shadow.memory(rows * (context + 1) * INT64)
     for _ in range(2):  # the logits of one batch are there until those of the next are

@@ -13,9 +13,7 @@ from torch import nn
 from minigpt.device import Device
 from minigpt.metrics import perplexity
 from minigpt.tokenizer import Tokenizer
-
-# How many logits are computed at once. Four bytes each, and three copies of them at the most: under 1 GB.
-_LOGITS = 1 << 26
+from minigpt.windows import BATCH_TOKENS, windows_at_once
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ def evaluate(
     tokenizer: Tokenizer,
     device: Device,
     *,
-    batch_tokens: int = 8192,
+    batch_tokens: int = BATCH_TOKENS,
     progress: Callable[[float], None] = lambda _: None,
 ) -> Evaluation:
     """Predict every id but the first of each window, without dropout; means are weighted by tokens.
@@ -64,13 +62,12 @@ def evaluate(
     Leaves the model in the mode it was in and draws no random number. `progress` is told which share is done, 0 to 1;
     what it raises ends the evaluation. Not for no windows at all.
     """
-    batch_tokens = min(batch_tokens, _LOGITS // tokenizer.vocab_size)
     training = model.training
     model.eval()
     total = torch.zeros((), dtype=torch.float64)
     correct = tokens = characters = size = done = 0
     try:
-        for group in _same_length_groups(windows, batch_tokens):
+        for group in _same_length_groups(windows, tokenizer.vocab_size, batch_tokens):
             ids = np.stack(group).astype(np.int64)  # (B, T + 1)
             batch = torch.from_numpy(ids).to(device.type)
             with device.autocast():
@@ -90,10 +87,12 @@ def evaluate(
     return Evaluation(float(total / tokens), correct / tokens, tokens, characters, size)
 
 
-def _same_length_groups(windows: list[NDArray[np.integer]], batch_tokens: int) -> list[list[NDArray[np.integer]]]:
+def _same_length_groups(
+    windows: list[NDArray[np.integer]], vocab_size: int, batch_tokens: int
+) -> list[list[NDArray[np.integer]]]:
     groups: list[list[NDArray[np.integer]]] = []
     for window in windows:
-        size = max(1, batch_tokens // (len(window) - 1))
+        size = windows_at_once(len(window) - 1, vocab_size, batch_tokens)
         if groups and len(groups[-1]) < size and len(groups[-1][0]) == len(window):
             groups[-1].append(window)
         else:

@@ -10,13 +10,9 @@ import json
 import math
 import re
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
-
-import numpy as np
-from numpy.typing import NDArray
 
 from minigpt import __version__
 from minigpt.corpus import Corpus
@@ -26,11 +22,12 @@ from minigpt.errors import UserError
 from minigpt.evaluate import Evaluation, evaluate
 from minigpt.files import write_atomically
 from minigpt.inert import inert_line
+from minigpt.known_files import Progress
 from minigpt.model import GPT
 from minigpt.rundir import Checkpoint, RunDirectory
 from minigpt.tokenizer import Tokenizer, known_text
+from minigpt.windows import windows_of
 
-Progress = Callable[[str], None]
 Unknown = Literal["refuse", "replace", "drop"]
 
 
@@ -95,7 +92,7 @@ def evaluate_file(
     try:
         measured = evaluate_text(model, tokenizer, text, device, unknown=unknown, progress=progress)
     except UserError as error:
-        raise UserError(f"{inert_line(str(path))}: {error}") from None
+        raise type(error)(f"{inert_line(str(path))}: {error}") from None
     digest = hashlib.sha256(text.encode("utf-8")).hexdigest()
     seconds = time.perf_counter() - began
     return Result(measured, "file", str(path), digest, seconds, what_was_altered(tokenizer, text, unknown))
@@ -135,11 +132,6 @@ def evaluate_text(
         device,
         progress=lambda share: progress(f"evaluating: {share:.0%}"),
     )
-
-
-def windows_of(ids: NDArray[np.int64], block_size: int) -> list[NDArray[np.integer]]:
-    """The windows of a text of any length, cut as those of a split are."""
-    return [ids[start : start + block_size + 1] for start in range(0, len(ids) - 1, block_size)]
 
 
 # ── kept ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -112,17 +112,19 @@ class TrainingSession(threading.Thread):
         config = run.config()
         if not (kept := run.checkpoints()):
             return config
-        from minigpt.trainer import end_of
+        from minigpt.counters import Counters
 
-        step, info = kept[-1].step, kept[-1].info()
-        elapsed, waited = (_number(info.get(key)) for key in ("elapsed", "evaluations_since_best"))
-        train = config.train
-        match end_of(config, step, elapsed, int(waited)):
+        step, train = kept[-1].step, config.train
+        try:
+            counters = Counters.from_json(step, kept[-1].info())
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
+            counters = Counters(step)  # damaged: the trainer puts it aside and says so
+        match counters.end(train, counters.elapsed):
             case "steps":
                 raise UserError(f"{inert_line(run.name)}: has finished already, with step {step} of {train.max_steps}")
             case "time":
                 raise UserError(
-                    f"{inert_line(run.name)}: has finished already, after {elapsed / 60:.1f} of "
+                    f"{inert_line(run.name)}: has finished already, after {counters.elapsed / 60:.1f} of "
                     f"{train.max_minutes:g} minutes"
                 )
             case "patience":
@@ -158,8 +160,3 @@ def _with_steps(config: Config, data: "TrainingData") -> Config:
     steps = max(1, math.ceil(train.max_epochs * per_epoch - 1e-6))
     steps = min(steps, train.max_steps or steps)
     return config.model_copy(update={"train": train.model_copy(update={"max_steps": steps})})
-
-
-def _number(value: object) -> float:
-    # From a file: what is no number says nothing about the length.
-    return float(value) if isinstance(value, int | float) and 0 <= value < 2**62 else 0.0

@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from minigpt.errors import UserError
+from minigpt.errors import UnknownCharactersError, UserError
 from minigpt.files import write_atomically
 from minigpt.inert import inert_line, name_character
 
@@ -88,7 +88,7 @@ class CharTokenizer:
             unknown = self.unknown_characters(text)
             named = ", ".join(name_character(character) for character in unknown[:5])
             more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
-            raise UserError(
+            raise UnknownCharactersError(
                 f"not in the model's vocabulary: {named}{more}. It knows the characters of its corpus: "
                 f"{inert_line(''.join(c for c in self.characters if c > ' '), 120)}"
             )
@@ -170,24 +170,22 @@ def refuse_surrogates(text: str) -> None:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise UserError(f"not text: {name_character(text[error.start])} cannot be written in UTF-8") from None
+        raise UnknownCharactersError(
+            f"not text: {name_character(text[error.start])} cannot be written in UTF-8"
+        ) from None
 
 
 def known_text(tokenizer: Tokenizer, text: str, unknown: Literal["refuse", "replace", "drop"]) -> str:
     """The text with what the vocabulary has not refused, replaced or dropped.
 
     Replaced by the letter under the accents and the like if that is known (é by e), otherwise by a question mark, or
-    else by a space, or else dropped. Raises UserError that names the characters and says how to choose.
+    else by a space, or else dropped. Raises UnknownCharactersError that names the characters.
     """
     strange = tokenizer.unknown_characters(text)
     if not strange:
         return text
     if unknown == "refuse":
-        try:
-            tokenizer.encode(text)
-        except UserError as error:
-            how = "They can be replaced (--unknown replace) or dropped (--unknown drop)."
-            raise UserError(f"{error}\n  {how}") from None
+        tokenizer.encode(text)
     return text.translate({ord(c): _stand_in(tokenizer, c) if unknown == "replace" else "" for c in strange})
 
 

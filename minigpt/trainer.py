@@ -6,7 +6,6 @@ import math
 import os
 import threading
 import time
-from dataclasses import dataclass, field
 from typing import Any
 
 import psutil
@@ -17,6 +16,7 @@ from minigpt.batches import Batches
 from minigpt.checkpoint import load_weights, read_training_state, remove_checkpoint, write_checkpoint
 from minigpt.commands import Command, take_commands
 from minigpt.config import Config
+from minigpt.counters import Counters
 from minigpt.dataset import TrainingData
 from minigpt.device import Device, configure_threads
 from minigpt.errors import UserError
@@ -32,25 +32,6 @@ from minigpt.rundir import Checkpoint, RunDirectory
 from minigpt.sampling import Sampling
 
 _POLL_INTERVAL = 0.05  # seconds between two looks into commands/
-_OVERFITTING_AFTER = 3  # evaluations in a row without a better validation loss
-
-
-@dataclass
-class Counters:
-    """What a checkpoint keeps besides tensors, so that a resumed run counts on where it was."""
-
-    step: int = 0
-    elapsed: float = 0.0
-    best_step: int = -1
-    best_val_loss: float = float("inf")
-    best_train_loss: float = float("inf")
-    """`train_eval_loss` where val_loss was best."""
-    evaluations_since_best: int = 0
-    told_overfitting: int = -1
-    """The best step for which it has been said that the model only learns by heart since."""
-    steps_since_row: int = 0
-    last_losses: dict[str, float] = field(default_factory=dict)
-    """The losses of the evaluation at `step`, if there was one."""
 
 
 class Trainer:
@@ -140,7 +121,7 @@ class Trainer:
 
     def _end(self) -> str | None:
         """Which limit has been reached: "steps", "time" or "patience"; None if the training goes on."""
-        return end_of(self.config, self.counters.step, self._elapsed_so_far(), self.counters.evaluations_since_best)
+        return self.counters.end(self.config.train, self._elapsed_so_far())
 
     def _after_step(self) -> str | None:
         step, train = self.counters.step, self.config.train
@@ -218,32 +199,18 @@ class Trainer:
         }
         train, val = (evaluate(speaker, some, self.data.tokenizer, self.device) for some in windows.values())
         counters.last_losses = {**_columns("train_eval", train), **_columns("val", val)}
-        improved = val.loss < counters.best_val_loss
-        if improved:
-            counters.best_step, counters.best_val_loss, counters.best_train_loss = counters.step, val.loss, train.loss
-        counters.evaluations_since_best = 0 if improved else counters.evaluations_since_best + 1
+        improved = counters.take_evaluation(train.loss, val.loss)
         self._event("evaluated", train_eval_loss=train.loss, val_loss=val.loss, best=improved)
-        self._tell_overfitting(train.loss)
+        if counters.begins_to_overfit(train.loss):
+            self._notice(
+                "overfitting",
+                f"overfitting: the validation loss was lowest at step {counters.best_step:,} "
+                f"({counters.best_val_loss:.4f}), and only the training loss has fallen since. "
+                "The best checkpoint is kept.",
+                since=counters.best_step,
+            )
         self._idle += time.perf_counter() - began
         return improved
-
-    def _tell_overfitting(self, train_loss: float) -> None:
-        counters = self.counters
-        if (
-            counters.evaluations_since_best < _OVERFITTING_AFTER
-            or math.isinf(counters.best_train_loss)  # unknown, in a run that an earlier version began
-            or train_loss >= counters.best_train_loss
-            or counters.told_overfitting == counters.best_step
-        ):
-            return
-        counters.told_overfitting = counters.best_step
-        self._notice(
-            "overfitting",
-            f"overfitting: the validation loss was lowest at step {counters.best_step:,} "
-            f"({counters.best_val_loss:.4f}), and only the training loss has fallen since. "
-            "The best checkpoint is kept.",
-            since=counters.best_step,
-        )
 
     def _write_row(self) -> None:
         counters, learner = self.counters, self.learner
@@ -379,23 +346,11 @@ class Trainer:
     # ── checkpoint and back ───────────────────────────────────────────────────────────────────────────────────
 
     def _info(self) -> dict[str, Any]:
-        counters = self.counters
         return {
             "attempt": self.attempt,
             "elapsed": self._elapsed_so_far(),
-            "steps_since_row": counters.steps_since_row,
-            "evaluations_since_best": counters.evaluations_since_best,
-            "told_overfitting": counters.told_overfitting,
+            **self.counters.to_json(),
             **self.learner.numbers(),
-            "val_loss": counters.last_losses.get("val_loss"),
-            "train_eval_loss": counters.last_losses.get("train_eval_loss"),
-            "best": {
-                "step": counters.best_step,
-                "val_loss": counters.best_val_loss,
-                "train_eval_loss": None if math.isinf(counters.best_train_loss) else counters.best_train_loss,
-            }
-            if counters.best_step >= 0
-            else None,
             "corpus_sha256": self.data.corpus_sha256,
         }
 
@@ -425,20 +380,7 @@ class Trainer:
         try:
             load_weights(self.learner.speaker, weights, checkpoint)
             self.learner.restore(tensors, info, updates=checkpoint.step)
-            best = info["best"] or {"step": -1, "val_loss": float("inf")}
-            self.counters = Counters(
-                step=checkpoint.step,
-                elapsed=float(info["elapsed"]),
-                best_step=int(best["step"]),
-                best_val_loss=float(best["val_loss"]),
-                # Not there in checkpoints of earlier versions.
-                best_train_loss=float("inf" if (loss := best.get("train_eval_loss")) is None else loss),
-                evaluations_since_best=int(info.get("evaluations_since_best", 0)),
-                told_overfitting=int(info.get("told_overfitting", -1)),
-                steps_since_row=int(info["steps_since_row"]),
-            )
-            if self.counters.steps_since_row < 0:
-                raise ValueError("steps_since_row")
+            self.counters = Counters.from_json(checkpoint.step, info)
         except (KeyError, TypeError, ValueError, RuntimeError, OverflowError, AttributeError) as error:
             reason = inert_line(str(error) or repr(error))
             raise UserError(f"{inert_line(str(checkpoint.path))}: is damaged: {reason}") from None
@@ -446,16 +388,6 @@ class Trainer:
         # The process may have been killed between the checkpoint and the file that calls it the best.
         if self.counters.best_step == checkpoint.step:
             self._write_best()
-
-
-def end_of(config: Config, step: int, elapsed: float, evaluations_since_best: int) -> str | None:
-    """Which limit a training has reached: "steps", "time" (in seconds of training) or "patience"; None for none."""
-    train = config.train
-    if train.max_steps and step >= train.max_steps:
-        return "steps"
-    if train.max_minutes and elapsed >= 60 * train.max_minutes:
-        return "time"
-    return "patience" if train.patience and evaluations_since_best >= train.patience else None
 
 
 def _columns(split: str, evaluation: Evaluation) -> dict[str, float]:

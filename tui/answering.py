@@ -10,7 +10,7 @@ from os import getpid
 from pathlib import Path
 from typing import Literal
 
-from minigpt.errors import UserError
+from minigpt.errors import UnknownCharactersError, UserError
 from minigpt.inert import inert, inert_line
 from minigpt.journal import JournalTail, JournalWriter, Row
 from minigpt.rundir import RunDirectory
@@ -79,6 +79,7 @@ class Answer(threading.Thread):
         try:
             self._write()
         except UserError as error:
+            self.refused_characters = isinstance(error, UnknownCharactersError)
             self.error, self.state = str(error), "failed"
         except Exception as error:  # noqa: BLE001 - a chat that fails must not take the training's process along
             self.error, self.state = f"{type(error).__name__}: {inert_line(str(error))}", "failed"
@@ -89,11 +90,7 @@ class Answer(threading.Thread):
         from minigpt.tokenizer import known_text
 
         self.described, model, tokenizer = self._models.open(self._run_directory, self._which)
-        if self.unknown == "refuse":
-            self.refused_characters = bool(tokenizer.unknown_characters(self.prompt))
-            tokenizer.encode(self.prompt)  # its refusal names the characters, and no options of the command line
-        else:
-            self.prompt = known_text(tokenizer, self.prompt, self.unknown)
+        self.prompt = known_text(tokenizer, self.prompt, self.unknown)
         for piece in generate(model, tokenizer, self.prompt, self.sampling, self._cancelled.is_set):
             self._pieces.append(piece)
             self.state = "writing"

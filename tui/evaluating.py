@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from minigpt.errors import UserError
+from minigpt.errors import UnknownCharactersError, UserError
 from minigpt.inert import inert_line
 from minigpt.journal import Row
 from minigpt.rundir import RunDirectory
@@ -75,6 +75,7 @@ class Evaluating(threading.Thread):
         except _CancelledError:
             self.state = "stopped"
         except UserError as error:
+            self.refused_characters = isinstance(error, UnknownCharactersError)
             self.error, self.state = str(error), "failed"
         except Exception as error:  # noqa: BLE001 - what fails here must not take the training's process along
             self.error, self.state = f"{type(error).__name__}: {inert_line(str(error))}", "failed"
@@ -105,11 +106,7 @@ class Evaluating(threading.Thread):
 
         began = time.perf_counter()
         altered = what_was_altered(tokenizer, text, self._unknown)
-        if self._unknown == "refuse":
-            self.refused_characters = bool(tokenizer.unknown_characters(text))
-            tokenizer.encode(text)  # its refusal names the characters, and no options of the command line
-        else:
-            text = known_text(tokenizer, text, self._unknown)
+        text = known_text(tokenizer, text, self._unknown)
         measured = evaluate_text(model, tokenizer, text, device, progress=self._report)
         digest = hashlib.sha256(text.encode("utf-8")).hexdigest()
         # Its checksum in the name keeps two texts apart; its beginning tells people which one it was.

@@ -49,23 +49,13 @@ class Models:
 
     def open(self, run: RunDirectory, which: str) -> "tuple[Described, GPT, Tokenizer]":
         """The model of the checkpoint that `which` means now. Raises UserError if there is none, or a damaged one."""
-        from minigpt.checkpoint import load_for_generation
+        from minigpt.checkpoint import load_named
 
-        for last_try in (False, False, True):
-            checkpoint = run.checkpoint(which)
-            described = Described.read(run, checkpoint)
-            if self._opened is not None and self._opened[0] == checkpoint.path:
-                return described, *self._opened[1:]
-            try:
-                model, tokenizer = load_for_generation(run, checkpoint)
-            except UserError:
-                # A trainer removes old checkpoints when it writes new ones; the newest is then another one.
-                if last_try or checkpoint.path.is_dir():
-                    raise
-                continue
+        checkpoint = run.checkpoint(which)
+        if self._opened is None or self._opened[0] != checkpoint.path:
+            checkpoint, model, tokenizer = load_named(run, which)
             self._opened = (checkpoint.path, model, tokenizer)
-            return described, model, tokenizer
-        raise AssertionError("the last try returns or raises")
+        return Described.read(run, checkpoint), *self._opened[1:]
 
 
 def chosen_title(run: RunDirectory, which: str, pane: str, width: int) -> str:

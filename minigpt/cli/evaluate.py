@@ -55,7 +55,7 @@ def evaluate_run(arguments: list[str]) -> int:
 
 
 def _evaluate(name: str | None, options: EvaluateOptions) -> tuple[dict[str, Any], RunDirectory]:
-    from minigpt.cli.opening import named_device, named_run, open_model
+    from minigpt.cli.opening import named_device, named_run, open_model, saying_how_to_go_on
     from minigpt.device import configure_threads
     from minigpt.evaluations import evaluate_file, evaluate_split, metrics_of
 
@@ -75,7 +75,8 @@ def _evaluate(name: str | None, options: EvaluateOptions) -> tuple[dict[str, Any
             split: Literal["val", "train"] = "val" if options.split == "val" else "train"
             result = evaluate_split(run, checkpoint, model, tokenizer, split=split, device=device, progress=progress)
         else:
-            result = evaluate_file(file, model, tokenizer, device, unknown=options.unknown, progress=progress)
+            with saying_how_to_go_on():
+                result = evaluate_file(file, model, tokenizer, device, unknown=options.unknown, progress=progress)
     finally:
         progress.clear()
     return metrics_of(run, checkpoint, result, device), run

@@ -47,12 +47,14 @@ def generate_text(arguments: list[str]) -> int:
 
 
 def _write_samples(model: "GPT", tokenizer: "Tokenizer", options: "GenerateOptions") -> None:
+    from minigpt.cli.opening import saying_how_to_go_on
     from minigpt.generate import generate, random_start
     from minigpt.prompt import typed_prompt
     from minigpt.sampling import Sampling
     from minigpt.tokenizer import known_text
 
-    given = known_text(tokenizer, typed_prompt(options.prompt), options.unknown)
+    with saying_how_to_go_on():
+        given = known_text(tokenizer, typed_prompt(options.prompt), options.unknown)
     for number in range(options.num_samples):
         sampling = Sampling(
             max_new_tokens=options.max_new_tokens,

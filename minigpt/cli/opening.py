@@ -1,9 +1,11 @@
 """The run, checkpoint and device that a command line means, and the model there."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
-from minigpt.errors import UserError
+from minigpt.errors import UnknownCharactersError, UserError
 from minigpt.inert import inert_line
 from minigpt.paths import expand_home
 from minigpt.rundir import Checkpoint, RunDirectory
@@ -29,17 +31,22 @@ def named_device(kind: Literal["auto", "cpu", "cuda", "mps"], precision: Any = "
 
 def open_model(run: RunDirectory, which: str, device: str) -> "tuple[Checkpoint, GPT, Tokenizer]":
     """The model of the checkpoint that `which` means: last, best, a step, or a path. Raises UserError without one."""
-    from minigpt.checkpoint import load_for_generation
+    from minigpt.checkpoint import load_for_generation, load_named
 
-    for last_try in (False, False, True):
-        checkpoint = _checkpoint_at(which) if _is_path(which) else run.checkpoint(which)
-        try:
-            return checkpoint, *load_for_generation(run, checkpoint, device)
-        except UserError:
-            # A trainer removes old checkpoints when it writes new ones; last is then another one.
-            if last_try or checkpoint.path.is_dir():
-                raise
-    raise AssertionError("the last try returns or raises")
+    if not _is_path(which):
+        return load_named(run, which, device)
+    checkpoint = _checkpoint_at(which)
+    return checkpoint, *load_for_generation(run, checkpoint, device)
+
+
+@contextmanager
+def saying_how_to_go_on() -> Iterator[None]:
+    """Let a refusal of unknown characters say how the command line has them replaced or dropped."""
+    try:
+        yield
+    except UnknownCharactersError as error:
+        how = "They can be replaced (--unknown replace) or dropped (--unknown drop)."
+        raise UserError(f"{error}\n  {how}") from None
 
 
 def named_run(name: str | None, which: str, usage: str) -> RunDirectory:

@@ -12,14 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.estimate_check import LIMIT, compare
-from minigpt import cli, evaluate
+from minigpt import cli
 from minigpt.config import Config, ModelConfig, TrainConfig
 from minigpt.configfile import load_config
 from minigpt.corpus import vocab_size_of
 from minigpt.estimate import (
     CUDA_MARGIN,
     CUDA_OWN,
-    EVALUATION_LOGITS,
     estimate_memory,
     fitting_accumulation,
 )
@@ -197,10 +196,6 @@ def test_suggested_accumulation_is_the_fewest_pieces_that_fit(batch: int, share:
     capacity = CUDA_OWN + int((needed(1) - CUDA_OWN) * share)
     fitting = [steps for steps in range(1, batch + 1) if needed(steps) <= capacity]
     assert fitting_accumulation(config, 101, "cuda", "bf16", capacity) == (fitting[0] if fitting else None)
-
-
-def test_evaluation_looks_at_as_many_logits_as_it_is_estimated_for() -> None:
-    assert evaluate._LOGITS == EVALUATION_LOGITS
 
 
 def test_estimate_needs_no_torch() -> None:

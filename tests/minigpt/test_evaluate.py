@@ -15,9 +15,10 @@ from minigpt.config import ModelConfig
 from minigpt.device import Device
 from minigpt.errors import UserError
 from minigpt.evaluate import Evaluation, evaluate
-from minigpt.evaluations import evaluate_text, windows_of
+from minigpt.evaluations import evaluate_text
 from minigpt.model import GPT
 from minigpt.tokenizer import ByteTokenizer, CharTokenizer
+from minigpt.windows import windows_of
 
 CPU = Device("cpu", "test", "float32")
 TOKENIZER = CharTokenizer(list("abcdé漢🎉 \n.,"))

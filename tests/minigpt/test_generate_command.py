@@ -196,6 +196,7 @@ def test_everything_wrong_comes_in_one_message(capsys: pytest.CaptureFixture[str
     ("options", "part"),
     [
         (["--prompt", "salt§"], "§ (U+00A7 SECTION SIGN)"),
+        (["--prompt", "salt§"], "--unknown replace"),
         (["--prompt", "§", "--unknown", "drop"], "the prompt is empty"),
         (["--checkpoint", "7"], "has no checkpoint 7; ask for last, best or one of "),
         (["--checkpoint", "\x1b[2J"], "has no checkpoint ␛[2J"),
