@@ -7,25 +7,33 @@ step-00000500/
   checkpoint.json             step, losses, counters
 """
 
+import errno
 import json
+import math
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
+from minigpt.capacity import require_memory_to_generate
 from minigpt.config import ModelConfig
-from minigpt.errors import UserError
+from minigpt.errors import NewerVersionError, UserError
 from minigpt.files import sync_path, write_atomically
 from minigpt.inert import inert_line
 from minigpt.model import GPT
 from minigpt.rundir import Checkpoint, RunDirectory
+from minigpt.tensors import Shape, read_tensors
 from minigpt.tokenizer import Tokenizer, load_tokenizer
+from minigpt.training_state import KEPT_BY_OPTIMIZERS, on_host
 
 FORMAT = 1
+
+_LARGEST_STATE = 1 << 20  # elements of a random generator's state; torch's take 5,056 at most
 
 # GPT-2 keeps these matrices as (in, out), torch's Linear as (out, in).
 _TRANSPOSED = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_gate.weight", "mlp.c_proj.weight")
@@ -33,36 +41,53 @@ _TRANSPOSED = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "m
 _HUGGING_FACE_ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_new", "relu": "relu", "relu2": "relu2"}
 
 
-def write_checkpoint(
-    run: RunDirectory, step: int, model: GPT, training: dict[str, Tensor], info: dict[str, Any]
-) -> Checkpoint:
+@dataclass(frozen=True)
+class Snapshot:
+    """All of a checkpoint, copied to the host at one moment: the training may go on while it is written."""
+
+    step: int
+    weights: dict[str, Tensor]
+    training: dict[str, Tensor]
+    info: dict[str, Any]
+    hugging_face: dict[str, Any] | None
+
+    @classmethod
+    def take(cls, step: int, model: GPT, training: dict[str, Tensor], info: dict[str, Any]) -> "Snapshot":
+        """Copy the weights; `training` are copies already."""
+        return cls(step, gpt2_weights(model), training, info, gpt2_config(model.config, model.vocab_size))
+
+
+def write_checkpoint(run: RunDirectory, snapshot: Snapshot) -> Checkpoint:
     """Write one checkpoint, which appears under its name only when all of it is on the disk.
 
     Raises OSError; what was there before is then untouched.
     """
-    final = run.checkpoints_dir / f"step-{step:08d}"
+    final = run.checkpoints_dir / f"step-{snapshot.step:08d}"
     building = run.checkpoints_dir / f".{final.name}.tmp"
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir()
     try:
-        save_file(gpt2_weights(model), building / "model.safetensors", metadata={"format": "pt"})
-        save_file(training, building / "training.safetensors")
+        save_file(snapshot.weights, building / "model.safetensors", metadata={"format": "pt"})
+        save_file(snapshot.training, building / "training.safetensors")
         for name in ("model.safetensors", "training.safetensors"):
             sync_path(building / name)
-        write_atomically(building / "checkpoint.json", json.dumps({"format": FORMAT, "step": step, **info}) + "\n")
-        if (hugging_face := gpt2_config(model.config, model.vocab_size)) is not None:
-            write_atomically(building / "config.json", json.dumps(hugging_face, indent=2) + "\n")
-        if final.exists():  # the same step of an abandoned attempt
-            remove_checkpoint(Checkpoint(step, final))
+        write_checkpoint_info(building, snapshot.step, snapshot.info)
+        if snapshot.hugging_face is not None:
+            write_atomically(building / "config.json", json.dumps(snapshot.hugging_face, indent=2) + "\n")
         building.rename(final)
     except OSError:
         shutil.rmtree(building, ignore_errors=True)
         raise
     except SafetensorError as error:
         shutil.rmtree(building, ignore_errors=True)
-        raise OSError(f"cannot write {building}: {error}") from None
+        raise OSError(errno.EIO, str(error), str(building)) from None
     sync_path(run.checkpoints_dir)
-    return Checkpoint(step, final)
+    return Checkpoint(snapshot.step, final)
+
+
+def write_checkpoint_info(path: Path, step: int, info: dict[str, Any]) -> None:
+    """Write the checkpoint.json of a checkpoint directory, or replace it. Raises OSError."""
+    write_atomically(path / "checkpoint.json", json.dumps({"format": FORMAT, "step": step, **info}) + "\n")
 
 
 def remove_checkpoint(checkpoint: Checkpoint) -> None:
@@ -73,13 +98,21 @@ def remove_checkpoint(checkpoint: Checkpoint) -> None:
     shutil.rmtree(doomed, ignore_errors=True)
 
 
-def read_training_state(checkpoint: Checkpoint) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
-    """Weights by our names, training tensors, and checkpoint.json. Raises UserError if any of it is damaged."""
+def read_training_state(
+    checkpoint: Checkpoint, model: GPT
+) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
+    """Weights by our names, training tensors, and checkpoint.json, for a model of that shape.
+
+    Raises UserError if any of it is damaged, or of another shape, and NewerVersionError.
+    """
     info = checkpoint.info()
-    if info.get("format") != FORMAT:
-        raise UserError(f"{inert_line(str(checkpoint.path))}: is damaged, or was written by another version")
-    weights = _read_weights(checkpoint)
-    return weights, _read_tensors(checkpoint.path / "training.safetensors"), info
+    written = info.get("format")
+    shown = inert_line(str(checkpoint.path))
+    if type(written) is int and written > FORMAT:
+        raise NewerVersionError(f"{shown}: was written by a newer version of minigpt-tui; update to go on with it")
+    if written != FORMAT or info.get("step") != checkpoint.step:
+        raise UserError(f"{shown}: is damaged: its checkpoint.json does not describe it")
+    return _read_weights(checkpoint, model), _read_training_tensors(checkpoint, model), info
 
 
 def load_for_generation(run: RunDirectory, checkpoint: Checkpoint, device: str = "cpu") -> tuple[GPT, Tokenizer]:
@@ -89,10 +122,11 @@ def load_for_generation(run: RunDirectory, checkpoint: Checkpoint, device: str =
     training that may go on in this very process. Raises UserError if the files do not fit together.
     """
     tokenizer = load_tokenizer(run.tokenizer_file)
-    weights = _read_weights(checkpoint)
+    config = run.config()
+    require_memory_to_generate(config, tokenizer.vocab_size, device)
     with torch.device("meta"):
-        model = GPT(run.config().model, tokenizer.vocab_size)
-    load_weights(model, weights, checkpoint, assign=True)
+        model = GPT(config.model, tokenizer.vocab_size)
+    load_weights(model, _read_weights(checkpoint, model), checkpoint, assign=True)
     return model.to(device).eval(), tokenizer
 
 
@@ -122,40 +156,68 @@ def load_weights(model: GPT, weights: dict[str, Tensor], checkpoint: Checkpoint,
         ) from None
 
 
-def _read_weights(checkpoint: Checkpoint) -> dict[str, Tensor]:
+def _read_weights(checkpoint: Checkpoint, model: GPT) -> dict[str, Tensor]:
+    expected = {name: shape for name, shape in _shapes(model).items() if _is_exported(model, name)}
+
+    def check(claimed: dict[str, Shape]) -> None:
+        shapes = {
+            name.removeprefix("transformer."): shape[::-1] if name.endswith(_TRANSPOSED) else shape
+            for name, shape in claimed.items()
+        }
+        if len(shapes) == len(claimed) and shapes == expected:
+            return
+        wrong = sorted(name for name in shapes.keys() | expected.keys() if shapes.get(name) != expected.get(name))
+        what = ", ".join(
+            f"{inert_line(name, 60)} is {shapes.get(name)}, not {expected.get(name)}" for name in wrong[:3]
+        )
+        raise UserError(f"{inert_line(str(checkpoint.path))}: does not fit the configuration of its run: {what}")
+
     path = checkpoint.path / "model.safetensors"
-    weights = _read_tensors(path)
+    weights = read_tensors(path, check)
     for name, tensor in weights.items():
-        if tensor.dtype not in {torch.float32, torch.float64, torch.float16, torch.bfloat16} or tensor.dim() > 2:
-            what = f"{inert_line(name)} is {tensor.dtype} of shape {tuple(tensor.shape)}"
-            raise UserError(f"{inert_line(str(path))}: holds no weights of such a model: {what}")
+        if not tensor.is_floating_point():
+            raise UserError(f"{inert_line(str(path))}: is damaged: {inert_line(name, 60)} is {tensor.dtype}")
     return {name: tensor.float() for name, tensor in from_gpt2_names(weights).items()}
 
 
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    # safetensors checks the header against the length of the file before anything is allocated.
-    try:
-        return dict(load_file(path))
-    except FileNotFoundError:
-        raise UserError(f"{inert_line(str(path))}: is missing") from None
-    except OSError as error:
-        raise UserError(f"{inert_line(str(path))}: cannot be read: {error.strerror or error}") from None
-    except (SafetensorError, ValueError, TypeError) as error:
-        raise UserError(f"{inert_line(str(path))}: is damaged: {inert_line(str(error))}") from None
+def _read_training_tensors(checkpoint: Checkpoint, model: GPT) -> dict[str, Tensor]:
+    path = checkpoint.path / "training.safetensors"
+    shapes = {name: shape for name, shape in _shapes(model).items() if _is_exported(model, name)}
+    largest = {f"weights.{name}": shape for name, shape in shapes.items()}
+    for key in KEPT_BY_OPTIMIZERS:
+        largest |= {f"optimizer.{name}.{key}": shape for name, shape in shapes.items()}
+
+    def check(claimed: dict[str, Shape]) -> None:
+        # Which of them this run's optimizer keeps is seen when it takes them; here only that nothing is too large.
+        for name, shape in claimed.items():
+            state = name.startswith("rng.") or name in {"grad_norm", "loss_sum"}
+            small = state and math.prod(shape) <= _LARGEST_STATE
+            if not small and (name not in largest or shape not in {largest[name], ()}):
+                what = f"{inert_line(name, 60)} of shape {shape} is not what such a training keeps"
+                raise UserError(f"{inert_line(str(path))}: is damaged: {what}")
+
+    return read_tensors(path, check)
+
+
+def _shapes(model: GPT) -> dict[str, Shape]:
+    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+
+
+def _is_exported(model: GPT, name: str) -> bool:
+    return name != "lm_head.weight" or not model.config.tie_weights
 
 
 # ── GPT-2's names and layout ──────────────────────────────────────────────────────────────────────────────────────
 
 
 def gpt2_weights(model: GPT) -> dict[str, Tensor]:
-    """The weights as GPT-2's files have them: `transformer.h.0.attn.c_attn.weight` and so on, on the CPU."""
+    """Copies of the weights as GPT-2's files have them: `transformer.h.0.attn.c_attn.weight` and so on, on the CPU."""
     weights = {}
     for name, tensor in model.state_dict().items():
-        if name == "lm_head.weight" and model.config.tie_weights:
+        if not _is_exported(model, name):
             continue
-        value = tensor.detach().cpu()
-        value = value.t() if name.endswith(_TRANSPOSED) else value
-        weights[name if name.startswith("lm_head.") else f"transformer.{name}"] = value.contiguous()
+        value = on_host(tensor.t() if name.endswith(_TRANSPOSED) else tensor)
+        weights[name if name.startswith("lm_head.") else f"transformer.{name}"] = value
     return weights
 
 

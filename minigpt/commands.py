@@ -1,14 +1,14 @@
 """What a viewer asks of the trainer: one small file each in commands/, taken in the order of their names."""
 
+import errno
 import json
 import secrets
-import stat
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from minigpt.files import write_atomically
+from minigpt.files import read_json, write_atomically
 
 CommandName = Literal["pause", "resume", "save", "sample", "stop"]
 
@@ -25,6 +25,8 @@ class Command:
 
 def send_command(directory: Path, name: CommandName) -> str:
     """Leave a command for the trainer and return its id. Raises OSError if the directory cannot be written."""
+    if directory.is_symlink():  # a stranger's run must not have files written elsewhere
+        raise OSError(errno.ELOOP, f"{directory.name} is a link", str(directory))
     # Ordered by time, unique by chance: several viewers may ask in the same nanosecond.
     identity = f"{time.time_ns():020d}-{secrets.token_hex(3)}"
     write_atomically(directory / f"{identity}.json", json.dumps({"command": name}))
@@ -40,22 +42,12 @@ def take_commands(directory: Path) -> list[Command]:
         return []
     for name in names:
         path = directory / name
-        try:
-            # Not what a link or a pipe has to say: opening a pipe would hold up the training.
-            regular = stat.S_ISREG(path.lstat().st_mode)
-            value = json.loads(_beginning(path)) if regular else None
-        except (OSError, ValueError, RecursionError):
-            value = None
+        value = {} if path.is_symlink() else read_json(path, 4096)
         try:
             path.unlink()
         except OSError:
             continue
-        command = value.get("command") if isinstance(value, dict) else None
+        command = value.get("command")
         if command in _NAMES:
             taken.append(Command(name.removesuffix(".json"), command))
     return taken
-
-
-def _beginning(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(4096)

@@ -188,6 +188,10 @@ class TrainConfig(Section):
     """Steps between two checkpoints; a new best validation loss is saved besides."""
     keep_checkpoints: PositiveInt = 5
     """How many of the newest checkpoints stay; the best one stays anyway."""
+    keep_every: NonNegativeInt = 4
+    """For looking back: of the checkpoints at every so many checkpoint intervals all stay; 0 for none."""
+    max_recoveries: NonNegativeInt = 3
+    """How often a run whose loss is no finite number any more goes back to a good checkpoint, at half the rate."""
 
     @model_validator(mode="before")
     @classmethod

@@ -3,9 +3,9 @@
 import difflib
 import glob
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import tomli
 from pydantic import BaseModel, ValidationError
@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 
 from minigpt.config import Config, is_json_value
 from minigpt.errors import UserError
+from minigpt.files import open_regular
 from minigpt.inert import inert_line
 from minigpt.paths import expand_home
 from minigpt.presets import find_target
@@ -34,11 +35,25 @@ def load_config(target: str | Path, overrides: Mapping[str, str] | None = None) 
     return merge_config(read_toml(path), path, overrides or {})
 
 
-def read_toml(path: Path) -> dict[str, Any]:
+def read_run_config(path: Path) -> Config:
+    """The configuration that a run was started with. Raises UserError if its file is damaged."""
+    try:
+        return merge_config(read_toml(path, open_regular), path, {})
+    except UserError as error:
+        raise UserError(
+            f"{error}\n  This is a run's own configuration. If a newer version wrote it, update minigpt-tui."
+        ) from None
+
+
+def _open(path: Path) -> BinaryIO:
+    return path.open("rb")
+
+
+def read_toml(path: Path, opened: Callable[[Path], BinaryIO] = _open) -> dict[str, Any]:
     """Read one TOML file, as it stands. Raises UserError that says what is wrong with it."""
     shown = inert_line(str(path))
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             data = file.read(_LARGEST_FILE + 1)
         if len(data) > _LARGEST_FILE:
             raise UserError(f"{shown}: too large for a configuration file")
@@ -60,9 +75,14 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise UserError(f"{shown}: cannot be read: {error.strerror}") from None
 
 
-def merge_config(table: dict[str, Any], path: Path, overrides: Mapping[str, str]) -> Config:
-    """Validate a file's table together with the command line's values. Raises UserError with every problem."""
-    problems: list[str] = []
+def merge_config(
+    table: dict[str, Any], path: Path, overrides: Mapping[str, str], known_problems: Sequence[str] = ()
+) -> Config:
+    """Validate a file's table together with the command line's values.
+
+    Raises UserError with every problem, those that the caller knows of before the others.
+    """
+    problems = [*known_problems]
     shown = inert_line(str(path))
     try:
         values = _without_unknown_to_json(table, "", problems)

@@ -24,6 +24,15 @@ class Counters:
     told_overfitting: int = -1
     """The best step for which it has been said that the model only learns by heart since."""
     steps_since_row: int = 0
+    """Steps that were applied since the last row of metrics; `nonfinite_steps` were left out."""
+    nonfinite_steps: int = 0
+    nonfinite_in_a_row: int = 0
+    after_step_is_due: bool = True
+    """Whether evaluation, row, sample and checkpoint of the present step are still to come."""
+    recoveries: int = 0
+    """How often a training that diverged has gone back to a checkpoint."""
+    learning_rate_scale: float = 1.0
+    """What the learning rate is multiplied by since."""
 
     last_losses: dict[str, float] = field(default_factory=dict)
     """The figures of the evaluation at `step`, if there was one."""
@@ -56,14 +65,20 @@ class Counters:
         return "patience" if train.patience and self.evaluations_since_best >= train.patience else None
 
     def to_json(self) -> dict[str, Any]:
-        """What checkpoint.json says of them, besides the step and the time."""
+        """What checkpoint.json says of them, besides the step."""
         best = {
             "step": self.best_step,
             "val_loss": self.best_val_loss,
             "train_eval_loss": None if math.isinf(self.best_train_loss) else self.best_train_loss,
         }
         return {
+            "elapsed": self.elapsed,
             "steps_since_row": self.steps_since_row,
+            "nonfinite_steps": self.nonfinite_steps,
+            "nonfinite_in_a_row": self.nonfinite_in_a_row,
+            "after_step_is_due": self.after_step_is_due,
+            "recoveries": self.recoveries,
+            "learning_rate_scale": self.learning_rate_scale,
             "evaluations_since_best": self.evaluations_since_best,
             "told_overfitting": self.told_overfitting,
             "val_loss": self.last_losses.get("val_loss"),
@@ -86,7 +101,16 @@ class Counters:
             evaluations_since_best=int(info.get("evaluations_since_best", 0)),
             told_overfitting=int(info.get("told_overfitting", -1)),
             steps_since_row=int(info["steps_since_row"]),
+            nonfinite_steps=int(info.get("nonfinite_steps", 0)),
+            nonfinite_in_a_row=int(info.get("nonfinite_in_a_row", 0)),
+            after_step_is_due=info.get("after_step_is_due") is True,
+            recoveries=int(info.get("recoveries", 0)),
+            learning_rate_scale=float(info.get("learning_rate_scale", 1.0)),
         )
+        if max(abs(value) for value in vars(counters).values() if isinstance(value, int)) >= 2**62:
+            raise ValueError("a count is too large to be one")
         if not math.isfinite(counters.elapsed) or min(counters.elapsed, counters.steps_since_row) < 0:
             raise ValueError("elapsed and steps_since_row must be numbers from 0 on")
+        if not 0 < counters.learning_rate_scale <= 1:
+            raise ValueError("learning_rate_scale must be above 0 and at most 1")
         return counters

@@ -59,6 +59,23 @@ def choose_device(config: DeviceConfig) -> Device:
     return Device(kind, properties.name, precision, f"GPU-{properties.uuid}")
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that the device, or the host, has no memory left for a tensor."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    # The CPU's allocator and MPS raise a RuntimeError like any other; only their words tell.
+    words = str(error).lower()
+    return isinstance(error, RuntimeError) and ("out of memory" in words or "can't allocate memory" in words)
+
+
+def free_memory(device: str) -> None:
+    """Give back to the device what torch holds but no tensor uses."""
+    if device == "cuda":
+        torch.cuda.empty_cache()
+    elif device == "mps":
+        torch.mps.empty_cache()
+
+
 # Before anybody set it: the setting is the process's, and an earlier run in the same window may have changed it.
 _DEFAULT_THREADS = torch.get_num_threads()
 

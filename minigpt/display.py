@@ -4,7 +4,7 @@ import json
 from typing import Any, Protocol
 
 from minigpt.inert import inert_line
-from minigpt.journal import Row
+from minigpt.journal import Row, count_in, text_in
 
 
 class Display(Protocol):
@@ -19,6 +19,9 @@ class Display(Protocol):
     def event(self, event: Row) -> None:
         """A row of events.jsonl."""
 
+    def trouble(self, words: str) -> None:
+        """What cannot be written from now on; empty when all can be written again."""
+
     def refresh(self) -> None:
         """Called some times a second."""
 
@@ -26,11 +29,15 @@ class Display(Protocol):
         """Nothing more will come."""
 
 
+_MOST_CHANGES = 20  # named in one line; there are hardly more that can change
+_ALL_WRITTEN = "all of the run can be written again"
+
+
 class PlainDisplay:
     """A line per row with every metric, for logs and pipes."""
 
     def phase(self, words: str) -> None:
-        print(f"# {words}", flush=True)
+        print(f"# {inert_line(words, 400)}", flush=True)
 
     def row(self, row: Row) -> None:
         print(" ".join(f"{inert_line(name)}={_plain(value)}" for name, value in row.items()), flush=True)
@@ -40,6 +47,9 @@ class PlainDisplay:
             f"{inert_line(name)}={_plain(value)}" for name, value in event.items() if name not in {"event", "time"}
         )
         print(f"# {inert_line(str(event.get('event')))} {' '.join(values)}", flush=True)
+
+    def trouble(self, words: str) -> None:
+        print(f"# {inert_line(words, 400) or _ALL_WRITTEN}", flush=True)
 
     def refresh(self) -> None:
         pass
@@ -112,8 +122,10 @@ class ProgressDisplay:
                     f"vocabulary {event.get('vocab_size', 0):,}; model: {event.get('parameters', 0):,} parameters; "
                     f"{inert_line(str(event.get('device')))}, {inert_line(str(event.get('precision')))}"
                 )
-                if event.get("resumed_from") is not None:
-                    self._console.print(f"resumed from step {event['resumed_from']:,}")
+                if (resumed_from := count_in(event, "resumed_from")) is not None:
+                    self._console.print(f"resumed from step {resumed_from:,}")
+                if changed := changed_settings(event):
+                    self._console.print(f"changed: {changed}")
             case "evaluating":
                 self._describe("training", "evaluating")
             case "evaluated":
@@ -122,8 +134,13 @@ class ProgressDisplay:
                 self._progress.update(self._task, description="paused")
             case "continued":
                 self._progress.update(self._task, description="training")
-            case "notice" | "failed":
-                self._console.print(inert_line(str(event.get("message"))))
+            case "handing_over":
+                self._progress.update(self._task, description="handing over")
+            case "notice" | "recovered" | "failed":
+                self._console.print(inert_line(text_in(event, "message"), 400))
+
+    def trouble(self, words: str) -> None:
+        self._console.print(inert_line(words, 400) or _ALL_WRITTEN)
 
     def _describe(self, before: str, words: str) -> None:
         # Not over what matters more, such as that it is stopping.
@@ -135,6 +152,21 @@ class ProgressDisplay:
 
     def close(self) -> None:
         self._progress.stop()
+
+
+def changed_settings(started: Row) -> str:
+    """What a `started` event tells of settings that a resumption changed: `train.max_steps 2000 → 5000`, and so on."""
+    changed = started.get("changed")
+    told = []
+    for key, values in list(changed.items())[:_MOST_CHANGES] if isinstance(changed, dict) else []:
+        if (
+            isinstance(values, list)
+            and len(values) == 2
+            and not any(isinstance(value, list | dict) for value in values)
+        ):
+            old, new = (inert_line(json.dumps(value, ensure_ascii=False), 40) for value in values)
+            told.append(f"{inert_line(key, 60)} {old} → {new}")
+    return ", ".join(told)
 
 
 def _count(value: object) -> Any:

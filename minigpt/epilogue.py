@@ -3,7 +3,7 @@
 import shutil
 
 from minigpt.inert import inert, inert_line
-from minigpt.journal import read_journal
+from minigpt.journal import count_in, journal_rows, text_in
 from minigpt.metrics import Metrics, epoch_table
 from minigpt.rundir import RunDirectory
 from minigpt.session import TrainingSession
@@ -24,15 +24,33 @@ def closing_words(session: TrainingSession) -> list[str]:
             f"{saved}; details are in {shown}/console.log",
             *([f"go on with it:  minigpt train --resume {shown}"] if kept else []),
         ]
+    if session.outcome == "detached":
+        return detached_words(run, session.successor)
     if session.outcome == "stopped":
         return [f"stopped and saved: {shown}", f"go on with it:  minigpt train --resume {shown}"]
     return [f"finished{_why(run)}: {shown}", f'let it write:  minigpt generate {shown} --prompt "..."']
 
 
+def detached_words(run: RunDirectory, pid: int | None = None) -> list[str]:
+    """What a person reads who leaves a run that is being trained by another process, whose number is `pid`."""
+    shown = inert_line(str(run.path))
+    if not run.is_live():
+        return [f"its process has ended since, the run is {run.state()}: {shown}"]
+    process = "another process" if pid is None else f"process {pid}"
+    return [
+        f"the training goes on in {process}: {shown}",
+        f"watch it:  minigpt-tui {shown}",
+        "stop it:   x in minigpt-tui" + ("" if pid is None else f", or kill {pid}"),
+    ]
+
+
 def _why(run: RunDirectory) -> str:
     """Why a training ended before its last step, as it stands behind "finished"; nothing for one that did not."""
-    finished = [row for row in read_journal(run.events_file) if row.get("event") == "finished"]
-    match finished[-1].get("reason") if finished else None:
+    reason = None
+    for row in journal_rows(run.events_file):
+        if row.get("event") == "finished":
+            reason = row.get("reason")
+    match reason:
         case "patience":
             return " early, since the validation loss got no better"
         case "time":
@@ -85,8 +103,9 @@ def print_curves(run: RunDirectory) -> None:
 
 def print_sample(run: RunDirectory) -> None:
     """Print what the model wrote last."""
-    samples = read_journal(run.samples_file)
-    if samples:
-        row = samples[-1]
-        print(f"\nits last sample, at step {row.get('step')}:\n")
-        print(inert(str(row.get("prompt", "")) + str(row.get("text", ""))))
+    row = None
+    for row in journal_rows(run.samples_file):  # noqa: B007 - the last is wanted
+        pass
+    if row is not None:
+        print(f"\nits last sample, at step {count_in(row, 'step')}:\n")
+        print(inert(text_in(row, "prompt") + text_in(row, "text")))

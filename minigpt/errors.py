@@ -7,3 +7,7 @@ class UserError(Exception):
 
 class UnknownCharactersError(UserError):
     """A text has characters outside the vocabulary: who asked may have them replaced or dropped."""
+
+
+class NewerVersionError(UserError):
+    """A file was written by a newer version of the program: it is whole, and not to be taken for damaged."""

@@ -74,9 +74,15 @@ class MemoryEstimate:
         return int(self.tensors * CUDA_MARGIN) if self.device_type == "cuda" else 0
 
     @property
+    def checkpoint(self) -> int:
+        """The copy that is written to the disk while the training goes on; it is in the host's memory."""
+        return self.training.weights + self.training.optimizer + self.training.average
+
+    @property
     def needed(self) -> int:
-        """What a training needs in all: its largest peak, the process's own share and the margin."""
-        return self.tensors + self.margin + self.own
+        """What a training needs of the device in all: its largest peak, the process's own share and the margin."""
+        copy = self.checkpoint if self.device_type == "cpu" else 0
+        return self.tensors + copy + self.margin + self.own
 
 
 def estimate_memory(config: Config, vocab_size: int, device_type: str, precision: str) -> MemoryEstimate:

@@ -5,6 +5,7 @@ evaluations/
   evaluation_metrics.json       the newest of all
 """
 
+import errno
 import hashlib
 import json
 import math
@@ -180,6 +181,8 @@ def keep(run: RunDirectory, metrics: dict[str, Any]) -> Path:
     split = metrics["split"]
     if split == "file":
         split = "file-" + re.sub(r"[^A-Za-z0-9._-]", "-", Path(metrics["corpus"]).name)[:80]
+    if run.evaluations_dir.is_symlink():  # a stranger's run must not have files written elsewhere
+        raise OSError(errno.ELOOP, "is a link", str(run.evaluations_dir))
     run.evaluations_dir.mkdir(mode=0o700, exist_ok=True)
     write_metrics(run.evaluations_dir / f"step-{metrics['step']:08d}-{split}.json", metrics)
     newest = run.evaluations_dir / "evaluation_metrics.json"

@@ -1,8 +1,13 @@
-"""Atomic writes: the one place that knows how a file appears whole or not at all."""
+"""The one place that knows how a file appears whole or not at all, and how one that anybody may have made is opened."""
 
+import errno
+import io
+import json
 import os
 import secrets
+import stat
 from pathlib import Path
+from typing import Any
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -31,3 +36,48 @@ def sync_path(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def open_regular(path: Path) -> io.BufferedReader:
+    """Open a file of a run for reading: a regular one, that lies in the directory where its name is.
+
+    A run may come from a stranger. Opening a pipe would wait for ever, a device never ends, and a link may lead to
+    whatever the reader has. Raises OSError, whose `strerror` says so.
+    """
+    real = os.path.realpath(path, strict=True)
+    if Path(real).parent != Path(os.path.realpath(path.parent)):
+        raise OSError(errno.ELOOP, "is a link that leads out of its directory", str(path))
+    _require_regular(os.lstat(real).st_mode, path)
+    # Without O_NONBLOCK a pipe that has just taken the file's place would still be waited for.
+    descriptor = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        _require_regular(os.fstat(descriptor).st_mode, path)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _require_regular(mode: int, path: Path) -> None:
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "is no regular file", str(path))
+
+
+def read_limited(path: Path, limit: int) -> bytes:
+    """The content of a file of a run, of at most `limit` bytes. Raises OSError for a larger one too."""
+    with open_regular(path) as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise OSError(errno.EFBIG, f"is larger than {limit:,} bytes", str(path))
+    return data
+
+
+def read_json(path: Path, limit: int = 1 << 20) -> dict[str, Any]:
+    """The object in a small JSON file of a run; empty if there is none, or it cannot be read."""
+    try:
+        value = json.loads(read_limited(path, limit))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -14,7 +14,7 @@ from types import FrameType
 from minigpt.display import Display, PlainDisplay, ProgressDisplay
 from minigpt.epilogue import closing_words, print_curves, print_epochs, print_sample
 from minigpt.errors import UserError
-from minigpt.journal import JournalTail, Row
+from minigpt.journal import JournalTail, Row, count_in
 from minigpt.session import TrainingSession
 from minigpt.signals import AGAIN_AFTER
 
@@ -88,6 +88,7 @@ class _Follower:
     def __init__(self, session: TrainingSession) -> None:
         self._session = session
         self._phase = ""
+        self._trouble = ""
         self._tails: tuple[JournalTail, JournalTail] | None = None
 
     def show(self, display: Display) -> None:
@@ -102,6 +103,9 @@ class _Follower:
             self._phase = session.phase
             if self._phase not in {"training", "ended"}:
                 display.phase(self._phase)
+        if session.trouble != self._trouble:
+            self._trouble = session.trouble
+            display.trouble(self._trouble)
         if self._tails is not None:
             events, metrics = (tail.poll() for tail in self._tails)
             entries = [*((entry, display.event) for entry in events), *((entry, display.row) for entry in metrics)]
@@ -110,9 +114,11 @@ class _Follower:
                 shown(entry)
 
 
-def _place_in_log(entry: Row) -> tuple[int, int]:
-    # Two files in the order in which things happened: by step, and there the row before what followed from it.
-    return entry["step"], 1 if "event" not in entry else 0 if entry["event"] == "started" else 2
+def _place_in_log(entry: Row) -> tuple[int, int, int]:
+    # Two files in the order in which things happened: by attempt, since one may have gone back, and by step, and there
+    # the row before what followed from it.
+    begins = entry.get("event") in {"started", "recovered"}
+    return count_in(entry, "attempt") or 0, entry["step"], 1 if "event" not in entry else 0 if begins else 2
 
 
 def _report(session: TrainingSession, received: list[int], *, curves: bool) -> int:

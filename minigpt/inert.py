@@ -13,6 +13,21 @@ _UNSAFE = re.compile(
     "]"
 )
 
+# No script needs as many marks over one letter; a tower of them covers the lines above.
+_MOST_MARKS = 8
+_LONG_CLUSTER = re.compile(rf"[\u0300-\U0010ffff]{{{_MOST_MARKS + 1},}}")
+_FLAG_LETTERS = {chr(0x1F1E6 + index): chr(ord("A") + index) for index in range(26)}
+_JOINS = re.compile("[\u200d\ufe0e\ufe0f\U0001f3fb-\U0001f3ff\U0001f1e6-\U0001f1ff]")
+
+
+def _without_flood(match: re.Match[str]) -> str:
+    kept, marks = [], 0
+    for character in match.group():
+        marks = marks + 1 if unicodedata.category(character) in {"Mn", "Me", "Cf"} else 0
+        if marks <= _MOST_MARKS:
+            kept.append(character)
+    return "".join(kept)
+
 
 def _visible(match: re.Match[str]) -> str:
     character = match.group()
@@ -30,12 +45,27 @@ def inert(text: str, *, tabs: bool = False) -> str:
     stay. The result still has to be handed over as plain text, never as markup.
     """
     text = text.replace("\r\n", "\n")
-    return "\t".join(map(inert, text.split("\t"))) if tabs else _UNSAFE.sub(_visible, text)
+    if tabs:
+        return "\t".join(map(inert, text.split("\t")))
+    return _LONG_CLUSTER.sub(_without_flood, _UNSAFE.sub(_visible, text))
+
+
+def inert_pane(text: str) -> str:
+    """`inert` for a place beside others: nothing stays whose width in cells depends on the terminal.
+
+    Where one counts two cells for what another draws as one (families of emoji, flags, skin tones, characters that no
+    Unicode has yet), all that stands to the right would shift. Families are shown as their members, flags as letters.
+    """
+    text = inert(text)
+    if text.isascii():
+        return text
+    text = _JOINS.sub(lambda match: _FLAG_LETTERS.get(match.group(), ""), text)
+    return "".join("\ufffd" if unicodedata.category(character) == "Cn" else character for character in text)
 
 
 def inert_line(text: str, limit: int = 200) -> str:
-    """`inert` for a place with one line: newlines are shown as ⏎, and anything over `limit` characters is cut."""
-    line = inert(text[: limit + 1]).replace("\n", "⏎")
+    """`inert_pane` for a place with one line: newlines are shown as ⏎, and what is over `limit` characters is cut."""
+    line = inert_pane(text[: limit + 1]).replace("\n", "⏎")
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 

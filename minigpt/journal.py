@@ -1,14 +1,19 @@
 """Append-only JSONL files: metrics, events and samples, written by one process and tailed by any number."""
 
+import errno
 import json
 import math
 import os
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from minigpt.files import open_regular
+
 Row = dict[str, Any]
 
-_LONGEST_LINE = 8 << 20
+_LONGEST_LINE = 4 << 20  # bytes; the longest sample takes less
 
 
 def _json_safe(value: Any) -> Any:
@@ -23,18 +28,29 @@ def _json_safe(value: Any) -> Any:
 
 
 class JournalWriter:
-    """Appends rows to one JSONL file, each by a single write, so that a killed process leaves at most one torn line."""
+    """Appends rows to one JSONL file, each by a single write, so that a killed process leaves at most one torn line.
+
+    A row that cannot be written, on a full disk or in a directory that is gone, is kept and comes before the next one:
+    whoever appends goes on. Only the holder of the run's lock opens one.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+        self._waiting: list[bytes] = []
+        self.error: OSError | None = None
+        """Why the newest rows are not in the file."""
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
         self._cut_torn_tail()
 
     def _cut_torn_tail(self) -> None:
-        # Only the holder of the run's lock opens a writer, so the torn line belongs to a process that is gone.
+        # The torn line belongs to a process that is gone.
         end = os.fstat(self._descriptor).st_size
         position = end
         while position > 0:
+            if end - position > _LONGEST_LINE:  # no row of ours: readers skip it, once it has an end
+                with suppress(OSError):
+                    os.write(self._descriptor, b"\n")
+                return
             start = max(0, position - 65536)
             newline = os.pread(self._descriptor, position - start, start).rfind(b"\n")
             if newline >= 0:
@@ -45,29 +61,80 @@ class JournalWriter:
             os.ftruncate(self._descriptor, position)
 
     def append(self, row: Row) -> None:
-        """Write one row. Raises OSError when the disk is full or gone; the file then ends at a whole line again."""
-        line = (json.dumps(_json_safe(row), allow_nan=False) + "\n").encode()
-        size = os.fstat(self._descriptor).st_size
-        written = os.write(self._descriptor, line)
-        if written < len(line):  # the disk filled up in the middle of the line
-            os.ftruncate(self._descriptor, size)
-            raise OSError(28, "No space left on device", str(self.path))
+        """Write one row, or keep it until it can be written."""
+        self._waiting.append((json.dumps(_json_safe(row), allow_nan=False) + "\n").encode())
+        with suppress(OSError):
+            self.flush()
+
+    @property
+    def waiting(self) -> int:
+        """How many rows are not in the file yet."""
+        return len(self._waiting)
+
+    def flush(self) -> None:
+        """Write the rows that wait. Raises OSError; the file then ends at a whole line all the same."""
+        try:
+            self._flush()
+        except OSError as error:
+            self.error = error
+            raise
+        self.error = None
+
+    def _flush(self) -> None:
+        while self._waiting:
+            self.make_again()
+            line = self._waiting[0]
+            size = os.fstat(self._descriptor).st_size
+            written = os.write(self._descriptor, line)
+            if written < len(line):  # the disk filled up in the middle of the line
+                os.ftruncate(self._descriptor, size)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+            self._waiting.pop(0)
+
+    def is_in_place(self) -> bool:
+        """Whether the file that rows go to is the one that lies under its path: not deleted, moved or replaced."""
+        try:
+            found = self.path.lstat()
+        except FileNotFoundError:
+            return False
+        return os.path.samestat(found, os.fstat(self._descriptor))
+
+    def make_again(self) -> None:
+        """Write the file anew if it is not in its place. Raises OSError, also if another one is."""
+        if self.is_in_place():
+            return
+        # What is open can still be read, although it has no name any more.
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        try:
+            offset = 0
+            while data := os.pread(self._descriptor, 1 << 20, offset):
+                offset += len(data)
+                while data:
+                    data = data[os.write(descriptor, data) :]
+        except OSError:
+            self.path.unlink(missing_ok=True)
+            os.close(descriptor)
+            raise
+        os.close(self._descriptor)
+        self._descriptor = descriptor
 
     def sync(self) -> None:
-        """Make all rows so far durable, also against a power cut."""
+        """Make what was written durable, also against a power cut. Raises OSError. May be called from any thread."""
         os.fsync(self._descriptor)
 
     def close(self) -> None:
-        """Give the file back; what was appended is in the hands of the system already."""
+        """Give the file back; what was appended is in the hands of the system already, if there is room for it."""
+        with suppress(OSError):
+            self.flush()
         os.close(self._descriptor)
 
 
 class JournalTail:
     """Follows a JSONL file that another thread or process appends to.
 
-    `poll` returns the rows completed since the last call. A line without its newline is left for the next call;
-    one that is no JSON object is skipped. A file that shrank (it was cut or replaced) is read from the start
-    again, and `restarts` counts that, so that a caller can drop what it had.
+    `poll` returns the rows completed since the last call. A line without its newline is left for the next call; one
+    that is no JSON object, or longer than 4 MiB, is skipped. A file that shrank (it was cut or replaced) is read from
+    the start again, and `restarts` counts that, so that a caller can drop what it had.
     """
 
     def __init__(self, path: Path, offset: int = 0) -> None:
@@ -79,7 +146,7 @@ class JournalTail:
     def poll(self, limit: int = 32 << 20) -> list[Row]:
         """Read at most `limit` further bytes and return their rows, oldest first; none while the file is missing."""
         try:
-            with self.path.open("rb") as file:
+            with open_regular(self.path) as file:
                 status = os.fstat(file.fileno())
                 if self._inode not in (-1, status.st_ino) or status.st_size < self.offset:
                     self.offset = 0
@@ -89,16 +156,17 @@ class JournalTail:
                     return []
                 file.seek(self.offset)
                 data = file.read(limit)
+                end = data.rfind(b"\n") + 1
+                begin, self.offset = self.offset, self.offset + end
+                if not end and len(data) >= min(limit, _LONGEST_LINE):
+                    # Rubbish without newlines: pass it over instead of reading it again for ever.
+                    self.offset = _next_data(file.fileno(), begin + len(data), status.st_size)
         except OSError:
             return []
-        end = data.rfind(b"\n") + 1
-        if not end and len(data) >= min(limit, _LONGEST_LINE):
-            end = len(data)  # rubbish without newlines: pass it over instead of reading it again for ever
-        self.offset += end
         rows = []
         for line in data[:end].splitlines():
             try:
-                row = json.loads(line)
+                row = json.loads(line) if len(line) <= _LONGEST_LINE else None
             except (ValueError, RecursionError):
                 continue
             if isinstance(row, dict):
@@ -106,12 +174,49 @@ class JournalTail:
         return rows
 
 
-def read_journal(path: Path) -> list[Row]:
-    """All whole rows of a JSONL file, oldest first; none when it is missing."""
+def _next_data(descriptor: int, offset: int, size: int) -> int:
+    # Past a hole: a file may claim a terabyte of zeros and take no room.
+    if not hasattr(os, "SEEK_DATA") or offset >= size:
+        return offset
+    try:
+        return os.lseek(descriptor, offset, os.SEEK_DATA)
+    except OSError:  # nothing but a hole up to the end
+        return size
+
+
+def journal_rows(path: Path) -> Iterator[Row]:
+    """The whole rows of a JSONL file one by one, oldest first; none when it is missing."""
     tail = JournalTail(path)
-    rows: list[Row] = []
     before = -1
     while tail.offset != before:
         before = tail.offset
-        rows.extend(tail.poll())
-    return rows
+        yield from tail.poll()
+
+
+def read_journal(path: Path) -> list[Row]:
+    """All whole rows of a JSONL file, oldest first; none when it is missing."""
+    return list(journal_rows(path))
+
+
+# ── what a row may hold ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def count_in(row: Row, key: str) -> int | None:
+    """The whole number from 0 on that stands at a key, as a step does; None for anything else."""
+    value = row.get(key)
+    return value if type(value) is int and 0 <= value < 2**62 else None
+
+
+def number_in(row: Row, key: str) -> float | None:
+    """The number that stands at a key, which may be infinite or nan; None for anything else."""
+    value = row.get(key)
+    if type(value) is float:
+        return value
+    # A whole number of thousands of digits fits into no float.
+    return float(value) if type(value) is int and abs(value) < 2**1000 else None
+
+
+def text_in(row: Row, key: str) -> str:
+    """The text that stands at a key, as it stands; empty for anything else."""
+    value = row.get(key)
+    return value if isinstance(value, str) else ""

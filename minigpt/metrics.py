@@ -5,9 +5,9 @@ from array import array
 from bisect import bisect_right
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from minigpt.journal import JournalTail, Row
+from minigpt.journal import JournalTail, Row, count_in, number_in
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,6 +34,9 @@ class _Series:
         del self.steps[keep:], self.values[keep:]
 
 
+_MOST_NAMES = 100  # a trainer writes about twenty; each costs at each attempt
+
+
 class Metrics:
     """The one reader of metrics.jsonl.
 
@@ -52,8 +55,12 @@ class Metrics:
         self.recoveries: list[Recovery] = []
         self.last: Row = {}
         """The newest row."""
-        self.best: tuple[int, float] | None = None
+        self._improvements: list[tuple[int, float]] = []
+
+    @property
+    def best(self) -> tuple[int, float] | None:
         """Step and value of the lowest val_loss so far."""
+        return self._improvements[-1] if self._improvements else None
 
     @property
     def offset(self) -> int:
@@ -81,7 +88,7 @@ class Metrics:
         return self
 
     def _take(self, row: Row) -> bool:
-        step, attempt = _count(row.get("step")), _count(row.get("attempt", 1))
+        step, attempt = count_in(row, "step"), count_in({"attempt": 1, **row}, "attempt")
         if step is None or attempt is None or attempt < self.attempt:
             return False
         if attempt > self.attempt:
@@ -93,28 +100,26 @@ class Metrics:
         for name, value in row.items():
             if name in {"step", "attempt", "resumed_from"}:
                 continue
-            number = _number(value)
-            if number is not None:
+            number = math.nan if value is None else number_in(row, name)
+            if number is not None and (name in self._series or len(self._series) < _MOST_NAMES):
                 series = self._series.setdefault(name, _Series())
                 series.steps.append(step)
                 series.values.append(number)
         self.last = row
-        loss = _number(row.get("val_loss"))
+        loss = number_in(row, "val_loss")
         if loss is not None and math.isfinite(loss) and (self.best is None or loss < self.best[1]):
-            self.best = (step, loss)
+            self._improvements.append((step, loss))
         return True
 
     def _begin_attempt(self, row: Row, step: int, attempt: int) -> None:
-        resumed_from = _count(row.get("resumed_from"))
+        resumed_from = count_in(row, "resumed_from")
         kept = resumed_from if resumed_from is not None and resumed_from < step else step - 1
         self.recoveries.append(Recovery(attempt, self.last.get("step", 0), max(0, kept)))
         for series in self._series.values():
             series.cut_after(kept)
         self.last = {}
-        evaluated = self._series.get("val_loss") or _Series()
-        losses = [(loss, step) for step, loss in zip(evaluated.steps, evaluated.values, strict=True)]
-        lowest = min((pair for pair in losses if math.isfinite(pair[0])), default=None)
-        self.best = None if lowest is None else (lowest[1], lowest[0])
+        while self._improvements and self._improvements[-1][0] > kept:
+            self._improvements.pop()
 
     def names(self) -> list[str]:
         """The metrics that have at least one value, in the order in which they appeared."""
@@ -168,18 +173,3 @@ def epoch_table(metrics: Metrics) -> list[EpochRow]:
 def perplexity(loss: float) -> float:
     """e to the loss, infinite where a float cannot hold it: among how many equally likely tokens a model hesitates."""
     return math.exp(loss) if loss < 700 else math.inf
-
-
-def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**62 else None
-
-
-def _number(value: Any) -> float | None:
-    if value is None:
-        return float("nan")
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        return float(value)
-    except OverflowError:
-        return float("nan")

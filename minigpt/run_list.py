@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from minigpt.journal import JournalTail
+from minigpt.journal import JournalTail, count_in
 from minigpt.metrics import Metrics
 from minigpt.rundir import RunDirectory, RunState, last_state_event, last_written, list_runs, state_of
 
@@ -75,7 +75,7 @@ class _Reader:
                 restarts = self._events.restarts
                 self._last_event = self._max_steps = None
             self._last_event = last_state_event(events, self._last_event)
-            limits = [limit for row in events if isinstance(limit := row.get("max_steps"), int)]
+            limits = [limit for row in events if (limit := count_in(row, "max_steps")) is not None]
             self._max_steps = limits[-1] if limits else self._max_steps
         return RunSummary(
             run=self._run,

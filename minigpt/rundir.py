@@ -1,23 +1,23 @@
 """The run directory: the one place that knows its layout, its lock and how a run's state is told from them."""
 
+import errno
 import fcntl
-import json
 import os
 import re
 import secrets
 import shutil
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minigpt.errors import UserError
-from minigpt.files import sync_path, write_atomically
+from minigpt.files import read_json, sync_path, write_atomically
 from minigpt.inert import inert_line
-from minigpt.journal import Row, read_journal
+from minigpt.journal import Row, count_in, journal_rows
 from minigpt.paths import expand_home, runs_dir
 from minigpt.run_name import new_run_name
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from minigpt.config import Config
     from minigpt.tokenizer import Tokenizer
 
-_CHECKPOINT_NAME = re.compile(r"step-(\d{8,12})")
+_CHECKPOINT_NAME = re.compile(r"step-([0-9]{8}|[1-9][0-9]{8,11})")
 
 
 class RunState(StrEnum):
@@ -47,7 +47,28 @@ class Checkpoint:
 
     def info(self) -> dict[str, Any]:
         """Its checkpoint.json: step, val_loss (null without an evaluation there) and more; empty if unreadable."""
-        return _read_json(self.path / "checkpoint.json")
+        return read_json(self.path / "checkpoint.json")
+
+
+@dataclass
+class RunLock:
+    """The lock on a run, held by this process until its descriptor is closed in every process that inherited it."""
+
+    path: Path
+    descriptor: int
+
+    def is_in_place(self) -> bool:
+        """Whether the file that is locked still lies under its path."""
+        try:
+            return os.path.samestat(self.path.lstat(), os.fstat(self.descriptor))
+        except FileNotFoundError:
+            return False
+
+    def sign(self) -> None:
+        """Write who holds it, for people: whether it is held is never told from this."""
+        with suppress(OSError):  # such as a full disk
+            os.ftruncate(self.descriptor, 0)
+            os.pwrite(self.descriptor, f"{os.getpid()}\n".encode(), 0)
 
 
 class RunDirectory:
@@ -110,7 +131,7 @@ class RunDirectory:
         building = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            building.mkdir()
+            building.mkdir(mode=0o700)
             for directory in ("checkpoints", "commands", "chat"):
                 (building / directory).mkdir(mode=0o700)
             write_atomically(building / "config.toml", config.to_toml())
@@ -127,46 +148,82 @@ class RunDirectory:
             ) from None
         return cls(path)
 
+    def make_again(self, config: "Config", tokenizer: "Tokenizer", lock: "RunLock") -> None:
+        """Put back what has vanished of a run that is being trained: the directory, its lock, what it began with.
+
+        Raises OSError. What somebody has put in its place is left alone; the lock's holder must have made sure of that.
+        """
+        from minigpt.tokenizer import save_tokenizer
+
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not lock.is_in_place():
+            try:
+                descriptor = self._take_lock()
+            except UserError as error:
+                raise OSError(errno.EBUSY, str(error)) from None
+            os.close(lock.descriptor)
+            lock.descriptor = descriptor
+            lock.sign()
+        for directory in (self.checkpoints_dir, self.commands_dir, self.chat_dir):
+            directory.mkdir(mode=0o700, exist_ok=True)
+        if not self.config_file.exists():
+            write_atomically(self.config_file, config.to_toml())
+        if not self.tokenizer_file.exists():
+            save_tokenizer(tokenizer, self.tokenizer_file)
+
     def config(self) -> "Config":
         """The run's own configuration. Raises UserError if its file is damaged."""
-        from minigpt.configfile import merge_config, read_toml
+        from minigpt.configfile import read_run_config
 
-        return merge_config(read_toml(self.config_file), self.config_file, {})
+        return read_run_config(self.config_file)
 
     # ── the lock ──────────────────────────────────────────────────────────────────────────────────────────────
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the run for training. Raises UserError while another process does."""
+    def locked(self, descriptor: int | None = None) -> Iterator["RunLock"]:
+        """Hold the run for training: with a new lock, or with the one that `descriptor` inherited.
+
+        Raises UserError while another process does.
+        """
+        lock = RunLock(self.lock_file, self._take_lock() if descriptor is None else descriptor)
         try:
-            # Not inheritable: a child process must not keep a run alive whose trainer is gone.
-            descriptor = os.open(self.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            lock.sign()
+            yield lock
+        finally:
+            os.close(lock.descriptor)
+
+    def _take_lock(self) -> int:
+        from minigpt.securing import secure
+
+        secure(self)
+        # Not inheritable: a child process must not keep a run alive whose trainer is gone.
+        try:
+            descriptor = os.open(self.lock_file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise UserError(f"{inert_line(str(self.path))}: cannot be written to: {error.strerror}") from None
-        try:
-            deadline = time.monotonic() + 1.0
-            while True:
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    # A viewer asking `is_live` holds it for microseconds, a trainer for good.
-                    if time.monotonic() > deadline:
-                        raise UserError(
-                            f"{inert_line(self.name)}: is being trained by another process already; "
-                            f"watch it with `minigpt-tui {inert_line(str(self.path))}`"
-                        ) from None
-                    time.sleep(0.02)
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-            yield
-        finally:
-            os.close(descriptor)
+        deadline = time.monotonic() + 1.0
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return descriptor
+            except BlockingIOError:
+                # A viewer asking `is_live` holds it for microseconds, a trainer for good.
+                if time.monotonic() > deadline:
+                    os.close(descriptor)
+                    raise UserError(
+                        f"{inert_line(self.name)}: is being trained by another process already; "
+                        f"watch it with `minigpt-tui {inert_line(str(self.path))}`"
+                    ) from None
+                time.sleep(0.02)
+            except OSError as error:  # some network file systems have no locks
+                os.close(descriptor)
+                raise UserError(f"{inert_line(str(self.path))}: cannot be locked: {error.strerror}") from None
 
     def is_live(self) -> bool:
         """Whether a process holds the run's lock, that is: trains it or is about to."""
         try:
-            descriptor = os.open(self.lock_file, os.O_RDONLY | os.O_CLOEXEC)
+            # Never waiting, as for the writer of a pipe that lies there.
+            descriptor = os.open(self.lock_file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
             return False
         try:
@@ -182,7 +239,7 @@ class RunDirectory:
     def state(self) -> RunState:
         """What the run is doing."""
         live = self.is_live()  # asked first: a run that ends meanwhile has told how before its lock is free
-        return state_of(live, last_state_event(read_journal(self.events_file)))
+        return state_of(live, last_state_event(journal_rows(self.events_file)))
 
     # ── checkpoints ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -190,6 +247,8 @@ class RunDirectory:
         """The complete checkpoints, oldest first. A name counts as complete: it is given by a rename at the end."""
         found = []
         try:
+            if self.checkpoints_dir.is_symlink():
+                return []  # they would be somebody else's
             paths = list(self.checkpoints_dir.iterdir())
         except OSError:
             return []
@@ -202,13 +261,16 @@ class RunDirectory:
     def checkpoint(self, which: str = "last") -> Checkpoint:
         """The checkpoint that `last`, `best` or a step means. Raises UserError that says which ones there are."""
         found = self.checkpoints()
+        if not found and self.checkpoints_dir.is_symlink():
+            shown = inert_line(str(self.checkpoints_dir))
+            raise UserError(f"{shown}: is a link; put the directory itself there instead")
         if not found:
             raise UserError(f"{inert_line(self.name)}: has no checkpoint yet")
         if which == "last":
             return found[-1]
         steps = {str(checkpoint.step): checkpoint for checkpoint in found}
         if which == "best":
-            best = str(_read_json(self.best_file).get("step"))
+            best = str(self.best_step())
             if best in steps:
                 return steps[best]
             raise UserError(f"{inert_line(self.name)}: has no best checkpoint yet; ask for last or for a step")
@@ -219,13 +281,18 @@ class RunDirectory:
             f"ask for last, best or one of {', '.join(steps)}"
         )
 
+    def best_step(self) -> int | None:
+        """The step whose checkpoint is called the best; None if none is."""
+        return count_in(read_json(self.best_file), "step")
+
     def clear_unfinished_checkpoints(self) -> None:
         """Remove what a killed process left half written. Only for the holder of the lock."""
         for path in self.checkpoints_dir.glob(".*.tmp"):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
             else:
-                path.unlink(missing_ok=True)
+                with suppress(OSError):
+                    path.unlink()
 
 
 # The events after which a run's state differs from before.
@@ -279,13 +346,3 @@ def last_written(run: RunDirectory) -> float:
         except OSError:
             continue
     return max(times)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        if path.stat().st_size > 1 << 20:
-            return {}
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minigpt.errors import UnknownCharactersError, UserError
-from minigpt.files import write_atomically
+from minigpt.files import read_limited, write_atomically
 from minigpt.inert import inert_line, name_character
 
 _LARGEST_FILE = 1 << 24  # bytes: more than the largest vocabulary takes
@@ -208,9 +208,7 @@ def save_tokenizer(tokenizer: Tokenizer, path: Path) -> None:
 def load_tokenizer(path: Path) -> Tokenizer:
     """Read a run's vocabulary. Raises UserError if the file is missing or damaged."""
     try:
-        with path.open("rb") as file:
-            data = file.read(_LARGEST_FILE + 1)
-        value = json.loads(data if len(data) <= _LARGEST_FILE else b"")
+        value = json.loads(read_limited(path, _LARGEST_FILE))
         match value["type"]:
             case "byte":
                 return ByteTokenizer()

@@ -3,6 +3,15 @@
 import torch
 from torch import Tensor, nn
 
+KEPT_BY_OPTIMIZERS = ("step", "exp_avg", "exp_avg_sq", "momentum_buffer")
+"""The names of all that an optimizer may keep for a parameter."""
+
+
+def on_host(tensor: Tensor) -> Tensor:
+    """A copy on the CPU, which the training that goes on does not change."""
+    tensor = tensor.detach()
+    return tensor.clone(memory_format=torch.contiguous_format) if tensor.is_cpu else tensor.cpu().contiguous()
+
 
 def rng_states(device_type: str) -> dict[str, Tensor]:
     """The states of torch's global generators, from which dropout draws."""
@@ -15,11 +24,14 @@ def rng_states(device_type: str) -> dict[str, Tensor]:
 
 
 def restore_rng_states(states: dict[str, Tensor], device_type: str) -> None:
-    """Put the generators back. Raises KeyError or RuntimeError if the states are not those of such a device."""
+    """Put the generators back. Raises KeyError or RuntimeError if the states are no such states.
+
+    The device's own is missing where the training went on on another one until now.
+    """
     torch.set_rng_state(states["rng.cpu"])
-    if device_type == "cuda":
+    if device_type == "cuda" and "rng.cuda" in states:
         torch.cuda.set_rng_state(states["rng.cuda"])
-    if device_type == "mps":
+    if device_type == "mps" and "rng.mps" in states:
         torch.mps.set_rng_state(states["rng.mps"])
 
 
@@ -62,7 +74,9 @@ def restore_optimizer_states(
 def _kept_by(optimizer: torch.optim.Optimizer) -> set[str]:
     if isinstance(optimizer, torch.optim.Adam):  # AdamW is one too
         return {"step", "exp_avg", "exp_avg_sq"}
-    return {"momentum_buffer"} if optimizer.param_groups[0]["momentum"] else set()
+    # Muon keeps its buffer with a momentum of 0, too.
+    keeps = isinstance(optimizer, torch.optim.Muon) or optimizer.param_groups[0]["momentum"]
+    return {"momentum_buffer"} if keeps else set()
 
 
 def restore_weights(states: dict[str, Tensor], model: nn.Module) -> None:

@@ -12,7 +12,7 @@ from tests.training import tiny_config as make_tiny_config
 from tests.training import write_corpus
 
 # The machines of CI are slow and uneven: what an example costs is no failure.
-settings.register_profile("minigpt", deadline=None, max_examples=60, print_blob=True)
+settings.register_profile("minigpt", deadline=None, max_examples=40, print_blob=True)
 settings.load_profile("minigpt")
 
 
@@ -28,6 +28,14 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where runs go in this test; not made yet."""
     path = tmp_path / "runs"
     monkeypatch.setenv("MINIGPT_RUNS_DIR", str(path))
+    return path
+
+
+@pytest.fixture(autouse=True)
+def state_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the program remembers what its user has seen; never the user's own."""
+    path = tmp_path / "state"
+    monkeypatch.setenv("XDG_STATE_HOME", str(path))
     return path
 
 

@@ -10,7 +10,7 @@ from minigpt.rundir import RunDirectory
 from minigpt.session import TrainingSession
 
 # What may differ between two runs of the same configuration: clocks and memory.
-_EXEMPT = {"elapsed", "tokens_per_second", "memory_rss", "attempt", "resumed_from"}
+EXEMPT = {"elapsed", "tokens_per_second", "memory_rss", "attempt", "resumed_from"}
 
 
 def write_corpus(path: Path, characters: int = 3000) -> Path:
@@ -40,7 +40,7 @@ def tiny_config(corpus: Path, run_dir: Path, **changes: dict[str, Any]) -> Confi
             "train_eval_tokens": 256,
         },
         "sample": {"interval": 20, "max_new_tokens": 20, "prompt": "salt"},
-        "device": {"type": "cpu", "threads": 2},
+        "device": {"type": "cpu", "threads": 1},
     }
     for section, entries in changes.items():
         values[section] = {**values.get(section, {}), **entries}
@@ -73,7 +73,7 @@ def rows_by_step(run: RunDirectory) -> dict[int, Row]:
     for row in read_journal(run.metrics_file):
         if "resumed_from" in row:
             rows = {step: kept for step, kept in rows.items() if step <= row["resumed_from"]}
-        rows[row["step"]] = {name: value for name, value in row.items() if name not in _EXEMPT}
+        rows[row["step"]] = {name: value for name, value in row.items() if name not in EXEMPT}
     return rows
 
 

@@ -17,6 +17,7 @@ usage: minigpt COMMAND ...
 
   minigpt train CONFIG [--section.key VALUE ...]   train a preset or a TOML file without a screen
   minigpt train --resume RUN                       go on with a run that was interrupted
+  minigpt train --detach CONFIG [...]              in a process that outlives the terminal; also with --resume
   minigpt generate RUN --prompt TEXT [...]         let a run's model continue a text
   minigpt evaluate RUN [--split val|train|FILE]    loss, perplexity, bits per character and byte, accuracy
   minigpt estimate CONFIG [--section.key VALUE]    parameters, memory and time, before anything is trained

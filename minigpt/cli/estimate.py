@@ -189,6 +189,9 @@ def _print_memory(config: "Config", vocab_size: int, places: Sequence[_Place]) -
         if part != "average" or any(sizes):
             row(f"  {'moving average' if part == 'average' else part}", map(_size, sizes))
     row("an evaluation, at its peak", (_size(estimate.evaluation.total) for estimate in estimates))
+    if any(place.device_type == "cpu" for place in places):
+        copies = (_size(estimate.checkpoint if estimate.device_type == "cpu" else 0) for estimate in estimates)
+        row("+ a copy, while a checkpoint is written", copies)
     row("+ CUDA context, or Python and torch", (_size(estimate.own) for estimate in estimates))
     if any(place.device_type == "cuda" for place in places):
         row("+ holes of the CUDA allocator", (_size(estimate.margin) for estimate in estimates))

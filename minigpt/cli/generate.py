@@ -80,9 +80,12 @@ def _write_samples(model: "GPT", tokenizer: "Tokenizer", options: "GenerateOptio
 
 def _printable(pieces: Iterable[str]) -> Iterator[str]:
     # A carriage return waits for what comes next: a line feed makes a mere end of line of the two.
-    held = ""
+    # And what stood just before a piece tells how many marks its first letter has already.
+    held = before = ""
     for piece in pieces:
         text = held + piece
         held = "\r" if text.endswith("\r") else ""
-        yield inert(text.removesuffix("\r"), tabs=True)
+        text = text.removesuffix("\r")
+        yield inert(before + text, tabs=True)[len(inert(before, tabs=True)) :]
+        before = (before + text)[-8:]
     yield inert(held)

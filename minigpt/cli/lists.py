@@ -20,9 +20,9 @@ def runs(arguments: list[str]) -> int:
             inert_line(run.run.name),
             str(run.state),
             "–" if run.step is None else f"{run.step:,}",
-            "–" if run.train_loss is None else f"{run.train_loss:.4f}",
-            "–" if run.val_loss is None else f"{run.val_loss:.4f}",
-            "–" if run.best is None else f"{run.best[1]:.4f} at {run.best[0]:,}",
+            "–" if run.train_loss is None else _loss(run.train_loss),
+            "–" if run.val_loss is None else _loss(run.val_loss),
+            "–" if run.best is None else f"{_loss(run.best[1])} at {run.best[0]:,}",
             age(now() - run.written),
         )
         for run in RunList().read()
@@ -38,6 +38,10 @@ def runs(arguments: list[str]) -> int:
         spare=(3, 4, 6, 5),
     )
     return 0
+
+
+def _loss(loss: float) -> str:
+    return f"{loss:.4f}" if abs(loss) < 1e6 else f"{loss:.3g}"
 
 
 def presets(arguments: list[str]) -> int:

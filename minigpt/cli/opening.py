@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from minigpt.errors import UnknownCharactersError, UserError
 from minigpt.inert import inert_line
+from minigpt.journal import count_in
 from minigpt.paths import expand_home
 from minigpt.rundir import Checkpoint, RunDirectory
 
@@ -81,8 +82,7 @@ def _checkpoint_at(which: str) -> Checkpoint:
             raise UserError(f"{shown}: holds no checkpoint (there is no model.safetensors in it)")
     except OSError as error:
         raise UserError(f"{shown}: cannot be read: {error.strerror}") from None
-    step = Checkpoint(0, path).info().get("step")
-    return Checkpoint(step if isinstance(step, int) else 0, path)
+    return Checkpoint(count_in(Checkpoint(0, path).info(), "step") or 0, path)
 
 
 def _run_around(checkpoint: Checkpoint) -> RunDirectory | None:

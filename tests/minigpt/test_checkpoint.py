@@ -7,11 +7,17 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from minigpt.checkpoint import load_for_generation, read_training_state, remove_checkpoint, write_checkpoint
+from minigpt.checkpoint import (
+    Snapshot,
+    load_for_generation,
+    read_training_state,
+    remove_checkpoint,
+    write_checkpoint,
+)
 from minigpt.config import Config, ModelConfig
-from minigpt.errors import UserError
+from minigpt.errors import NewerVersionError, UserError
 from minigpt.model import GPT
-from minigpt.rundir import RunDirectory
+from minigpt.rundir import Checkpoint, RunDirectory
 from minigpt.tokenizer import CharTokenizer
 
 TOKENIZER = CharTokenizer(list("abc\n"))
@@ -26,17 +32,23 @@ def make(tmp_path: Path, model_config: ModelConfig) -> tuple[RunDirectory, GPT]:
     return run, GPT(model_config, TOKENIZER.vocab_size)
 
 
+def written(
+    run: RunDirectory, step: int, model: GPT, training: dict[str, torch.Tensor], info: dict[str, object]
+) -> Checkpoint:
+    return write_checkpoint(run, Snapshot.take(step, model, training, info))
+
+
 @pytest.mark.parametrize("model_config", [GPT2, OTHER], ids=["gpt2", "other"])
 def test_weights_come_back_bit_for_bit(tmp_path: Path, model_config: ModelConfig) -> None:
     run, model = make(tmp_path, model_config)
-    checkpoint = write_checkpoint(run, 5, model, {"x": torch.ones(2)}, {"val_loss": 1.5})
+    checkpoint = written(run, 5, model, {"rng.cpu": torch.ones(2)}, {"val_loss": 1.5})
     loaded, tokenizer = load_for_generation(run, checkpoint)
     for (name, ours), theirs in zip(model.state_dict().items(), loaded.state_dict().values(), strict=True):
         assert torch.equal(ours, theirs), name
     assert tokenizer.decode([0, 1]) == "\na" or tokenizer.decode([0]) == "a"
-    weights, training, info = read_training_state(checkpoint)
+    weights, training, info = read_training_state(checkpoint, model)
     assert weights.keys() | {"lm_head.weight"} == model.state_dict().keys() | {"lm_head.weight"}
-    assert torch.equal(training["x"], torch.ones(2))
+    assert torch.equal(training["rng.cpu"], torch.ones(2))
     assert (info["step"], info["val_loss"]) == (5, 1.5)
 
 
@@ -45,7 +57,7 @@ def test_hugging_face_loads_a_gpt2_checkpoint_as_it_lies(tmp_path: Path) -> None
     from transformers import GPT2LMHeadModel
 
     run, model = make(tmp_path, GPT2)
-    checkpoint = write_checkpoint(run, 1, model, {}, {})
+    checkpoint = written(run, 1, model, {}, {})
     theirs = GPT2LMHeadModel.from_pretrained(checkpoint.path).eval()
     ids = torch.randint(0, 4, (2, 8))
     with torch.no_grad():
@@ -54,13 +66,13 @@ def test_hugging_face_loads_a_gpt2_checkpoint_as_it_lies(tmp_path: Path) -> None
 
 def test_no_hugging_face_config_for_another_architecture(tmp_path: Path) -> None:
     run, model = make(tmp_path, OTHER)
-    assert not (write_checkpoint(run, 1, model, {}, {}).path / "config.json").exists()
+    assert not (written(run, 1, model, {}, {}).path / "config.json").exists()
 
 
 def test_loading_for_generation_draws_no_random_number(tmp_path: Path) -> None:
     """Guards determinism: a chat that loads a model must not advance the generator that dropout draws from."""
     run, model = make(tmp_path, GPT2)
-    checkpoint = write_checkpoint(run, 1, model, {}, {})
+    checkpoint = written(run, 1, model, {}, {})
     before, threads = torch.get_rng_state(), torch.get_num_threads()
     load_for_generation(run, checkpoint)
     assert torch.equal(before, torch.get_rng_state())
@@ -70,7 +82,7 @@ def test_loading_for_generation_draws_no_random_number(tmp_path: Path) -> None:
 def test_a_checkpoint_half_written_is_not_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Guards atomicity: whatever fails before the rename leaves the earlier checkpoint the last one."""
     run, model = make(tmp_path, GPT2)
-    write_checkpoint(run, 1, model, {}, {})
+    written(run, 1, model, {}, {})
 
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
@@ -79,26 +91,20 @@ def test_a_checkpoint_half_written_is_not_listed(tmp_path: Path, monkeypatch: py
         with monkeypatch.context() as patch:
             patch.setattr(f"minigpt.checkpoint.{function}", full)
             with pytest.raises(OSError, match="No space"):
-                write_checkpoint(run, 2, model, {}, {})
+                written(run, 2, model, {}, {})
         assert [checkpoint.step for checkpoint in run.checkpoints()] == [1]
         assert [path.name for path in run.checkpoints_dir.iterdir()] == ["step-00000001"]
 
 
-def test_the_same_step_of_an_abandoned_attempt_is_replaced(tmp_path: Path) -> None:
-    run, model = make(tmp_path, GPT2)
-    write_checkpoint(run, 1, model, {}, {"attempt": 1})
-    assert write_checkpoint(run, 1, model, {}, {"attempt": 2}).info()["attempt"] == 2
-
-
 def test_a_removed_checkpoint_leaves_nothing(tmp_path: Path) -> None:
     run, model = make(tmp_path, GPT2)
-    remove_checkpoint(write_checkpoint(run, 1, model, {}, {}))
+    remove_checkpoint(written(run, 1, model, {}, {}))
     assert run.checkpoints() == [] and list(run.checkpoints_dir.iterdir()) == []
 
 
 def test_damage_is_one_clear_message(tmp_path: Path) -> None:
     run, model = make(tmp_path, GPT2)
-    checkpoint = write_checkpoint(run, 1, model, {}, {})
+    checkpoint = written(run, 1, model, {}, {})
     weights = checkpoint.path / "model.safetensors"
     whole = weights.read_bytes()
     for damaged in (b"", whole[:100], b"\xff" * 200, (1 << 40).to_bytes(8, "little") + b"{}", whole[:-1]):
@@ -112,7 +118,7 @@ def test_damage_is_one_clear_message(tmp_path: Path) -> None:
 
 def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:
     run, model = make(tmp_path, GPT2)
-    checkpoint = write_checkpoint(run, 1, model, {}, {})
+    checkpoint = written(run, 1, model, {}, {})
     tensors = load_file(checkpoint.path / "model.safetensors")
     tensors["transformer.wte.weight"] = torch.zeros(9, 16)
     _saved(tmp_path, tensors).replace(checkpoint.path / "model.safetensors")
@@ -120,12 +126,12 @@ def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:
         load_for_generation(run, checkpoint)
 
 
-def test_another_versions_training_state_is_refused(tmp_path: Path) -> None:
+def test_a_newer_versions_training_state_is_refused(tmp_path: Path) -> None:
     run, model = make(tmp_path, GPT2)
-    checkpoint = write_checkpoint(run, 1, model, {}, {})
+    checkpoint = written(run, 1, model, {}, {})
     (checkpoint.path / "checkpoint.json").write_text(json.dumps({"format": 99}))
-    with pytest.raises(UserError, match="another version"):
-        read_training_state(checkpoint)
+    with pytest.raises(NewerVersionError, match="newer version"):
+        read_training_state(checkpoint, model)
 
 
 def _saved(tmp_path: Path, tensors: dict[str, torch.Tensor]) -> Path:

@@ -114,7 +114,7 @@ def test_a_configuration_that_will_not_do_is_refused(
         (["train", "--resume", "none"], "none: no such run"),
         (["train", "--resume", "."], "is a directory, but holds no run"),
         (["train", "--resume", "notes.txt"], "is a file, where the directory of a run is needed"),
-        (["train", "quickstart", "--resume=none"], "takes no options"),
+        (["train", "quickstart", "--resume=none"], "quickstart: unexpected argument"),
         (["generate", "none"], "none: no such run"),
         (["generate", "."], "is a directory, but holds no run"),
         (["generate", "x" * 300], "File name too long"),

@@ -10,7 +10,7 @@ from typing import Any, get_args
 import pytest
 import tomli
 import tomli_w
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minigpt.config import Config
@@ -662,6 +662,7 @@ def test_the_kept_configuration_leaves_out_where_the_run_lies() -> None:
     assert "dir" not in Config.model_validate({"run": {"dir": "/a/b"}}).to_toml()
 
 
+@settings(max_examples=15)  # tyro takes a fifth of a second for each
 @given(valid_configs())
 def test_the_command_line_can_say_all_that_a_file_can(config: Config) -> None:
     overrides = {

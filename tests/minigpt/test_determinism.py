@@ -1,8 +1,5 @@
 """Same seed, same configuration: same run, whatever happens around it."""
 
-import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -12,12 +9,10 @@ import pytest
 from minigpt.checkpoint import load_for_generation
 from minigpt.errors import UserError
 from minigpt.generate import generate
-from minigpt.journal import read_journal
-from minigpt.metrics import Metrics
-from minigpt.rundir import RunDirectory, RunState
+from minigpt.rundir import RunDirectory
 from minigpt.sampling import Sampling
 from minigpt.session import TrainingSession
-from tests.training import assert_same_run, resume, tiny_config, train, write_corpus
+from tests.training import assert_same_run, tiny_config, train, write_corpus
 
 # Large enough that matrix products are shared by two threads, small enough for seconds.
 MODEL = {"n_layer": 2, "n_head": 4, "n_embd": 64, "block_size": 64, "dropout": 0.2}
@@ -31,8 +26,9 @@ def corpus(tmp_path: Path) -> Path:
 
 def test_a_run_beside_a_chat_is_the_run_alone(tmp_path: Path, corpus: Path) -> None:
     """Guards the global random generator and the threads of torch: loading a model or sampling must touch neither."""
-    alone = train(tiny_config(corpus, tmp_path / "alone", model=MODEL, train=TRAIN))
-    session = TrainingSession(config=tiny_config(corpus, tmp_path / "beside", model=MODEL, train=TRAIN), preset="test")
+    changes = {"model": MODEL, "train": TRAIN, "device": {"threads": 2}}
+    alone = train(tiny_config(corpus, tmp_path / "alone", **changes))
+    session = TrainingSession(config=tiny_config(corpus, tmp_path / "beside", **changes), preset="test")
     answers: dict[int, str] = {}
 
     def chat() -> None:
@@ -56,38 +52,6 @@ def test_a_run_beside_a_chat_is_the_run_alone(tmp_path: Path, corpus: Path) -> N
     assert session.error is None
     assert len(answers) >= 2, "the chat hardly ran: this test would show nothing"
     assert_same_run(alone, RunDirectory(tmp_path / "beside"))
-
-
-def test_killed_and_resumed_it_is_the_run_never_interrupted(tmp_path: Path, corpus: Path) -> None:
-    """A real process, really killed, twice; then finished by the command line."""
-    changes = {**TRAIN, "max_steps": 400}
-    whole = train(tiny_config(corpus, tmp_path / "whole", model=MODEL, train=changes))
-    config = tmp_path / "config.toml"
-    config.write_text(tiny_config(corpus, tmp_path / "x", model=MODEL, train=changes).to_toml())
-    run = RunDirectory(tmp_path / "killed")
-    commands = [
-        ["train", str(config), "--run.dir", str(run.path)],
-        ["train", "--resume", str(run.path)],
-    ]
-    reached = 0
-    for arguments in commands:
-        process = subprocess.Popen(
-            [sys.executable, "-c", "from minigpt.cli import entry_point; entry_point()", *arguments],
-            stdout=subprocess.DEVNULL,
-        )
-        deadline = time.monotonic() + 60
-        while Metrics(run.metrics_file).read_all().last.get("step", 0) < reached + 60:
-            assert process.poll() is None, "ended before it could be killed"
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        assert run.state() is RunState.CRASHED
-        reached = Metrics(run.metrics_file).read_all().last["step"]
-        assert reached < 400
-    resume(run)
-    assert {row["attempt"] for row in read_journal(run.metrics_file)} == {1, 2, 3}
-    assert_same_run(whole, run)
 
 
 def test_only_the_one_place_sets_threads() -> None:

@@ -2,12 +2,15 @@
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from minigpt.cli import main
-from minigpt.display import ProgressDisplay
+from minigpt.display import Display, PlainDisplay, ProgressDisplay, changed_settings
 from minigpt.epilogue import print_epochs
+from minigpt.headless import _Follower, _place_in_log
 from minigpt.journal import JournalWriter
 from minigpt.rundir import RunDirectory
 
@@ -101,3 +104,67 @@ def test_a_run_that_ended_early_says_why(tiny_toml: Path, capsys: pytest.Capture
     assert "finished early, since the validation loss got no better: " in capsys.readouterr().out
     assert main(["train", str(tiny_toml), "--train.max-minutes", "0.001", "--train.max-steps", "0"]) == 0
     assert "finished, its time is over: " in capsys.readouterr().out
+
+
+def printed(display: Display, capsys: pytest.CaptureFixture[str], *rows: dict[str, Any]) -> list[str]:
+    """What a display has printed of these events and rows by its end."""
+    for row in rows:
+        (display.event if "event" in row else display.row)(row)
+    display.close()
+    return capsys.readouterr().out.splitlines()
+
+
+TOLD = [
+    {**STARTED, "resumed_from": 20, "changed": {"train.max_steps": [20, 40], "sample.prompt": ["a", "\x1b[31m"]}},
+    {"event": "notice", "kind": "spike", "step": 22, "message": "the training loss leapt to 9.0"},
+    {"step": 24, "train_loss": None, "nonfinite_steps": 4},
+    {"event": "recovered", "step": 20, "resumed_from": 20, "message": "no finite number at step 24: back to step 20"},
+    {"event": "handing_over", "step": 30},
+]
+
+
+@pytest.mark.parametrize("make", [PlainDisplay, ProgressDisplay])
+def test_what_goes_otherwise_is_printed(make: type[Display], capsys: pytest.CaptureFixture[str]) -> None:
+    """Guards a night without a screen: changed settings, spikes, recoveries, and what cannot be written."""
+    display = make()
+    display.trouble("run cannot be written: \x1b No space left on device")
+    display.trouble("")
+    lines = printed(display, capsys, *TOLD)
+    text = "\n".join(lines)
+    for words in ("leapt to 9.0", "back to step 20", "No space left on device", "all of the run can be written again"):
+        assert words in text
+    assert "\x1b[31m" not in text
+    if make is ProgressDisplay:
+        assert any(line.startswith('changed: train.max_steps 20 → 40, sample.prompt "a" → ') for line in lines)
+
+
+@pytest.mark.parametrize("changed", [None, 3, [], {}, {"x": 1}, {"x": [1]}, {"x": [[], {}]}, "train"])
+def test_changed_settings_of_any_shape(changed: object) -> None:
+    assert changed_settings({"changed": changed}) in {"", "x [] → {}"}
+
+
+def test_what_is_told_keeps_its_order_when_the_training_goes_back() -> None:
+    """Sorted by step alone, the rows after a recovery came before those that had led to it."""
+    rows: list[dict[str, Any]] = [
+        {"event": "started", "step": 0, "attempt": 1},
+        {"step": 10, "attempt": 1},
+        {"event": "notice", "step": 10, "attempt": 1},
+        {"step": 20, "attempt": 1},
+        {"event": "recovered", "step": 10, "attempt": 2},
+        {"step": 15, "attempt": 2},
+    ]
+    mixed = [*rows[3:], *rows[:3]]
+    assert sorted(mixed, key=_place_in_log) == rows
+
+
+def test_trouble_is_said_once_per_change(capsys: pytest.CaptureFixture[str]) -> None:
+    session: Any = SimpleNamespace(phase="training", run_directory=None, stop_requested=False, trouble="")
+    follower, display = _Follower(session), PlainDisplay()
+    for trouble in ("", "disk full", "disk full", "disk full, 3 rows wait", "", ""):
+        session.trouble = trouble
+        follower.show(display)
+    assert capsys.readouterr().out.splitlines() == [
+        "# disk full",
+        "# disk full, 3 rows wait",
+        "# all of the run can be written again",
+    ]

@@ -184,6 +184,14 @@ def test_needed_counts_context_and_margin_on_a_gpu() -> None:
     assert estimate.needed == tensors + int(tensors * CUDA_MARGIN) + CUDA_OWN
 
 
+def test_needed_counts_the_copy_for_a_checkpoint_on_the_host() -> None:
+    """It is written beside the training, which goes on."""
+    estimate = estimate_memory(small(), 101, "cpu", "float32")
+    tensors = max(estimate.training.total, estimate.evaluation.total)
+    assert estimate.needed == tensors + estimate.checkpoint + estimate.own
+    assert estimate.checkpoint == 3 * estimate.training.weights
+
+
 @settings(max_examples=10, deadline=None)
 @given(st.integers(1, 12), st.floats(0.1, 1.2))
 def test_suggested_accumulation_is_the_fewest_pieces_that_fit(batch: int, share: float) -> None:

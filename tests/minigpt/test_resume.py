@@ -10,6 +10,7 @@ from types import NoneType
 from typing import Any, get_args, get_origin
 
 import pytest
+from safetensors.torch import load_file
 
 from minigpt.config import Config
 from minigpt.journal import Row, read_journal
@@ -69,6 +70,8 @@ OTHERWISE: dict[str, Any] = {
     "train.train_eval_tokens": 64,
     "train.checkpoint_interval": 6,
     "train.keep_checkpoints": None,  # the cases keep all of them
+    "train.keep_every": None,
+    "train.max_recoveries": 1,
     "sample.interval": 9,
     "sample.prompt": "tide",
     "sample.max_new_tokens": 5,
@@ -76,7 +79,7 @@ OTHERWISE: dict[str, Any] = {
     "sample.top_k": 3,
     "sample.top_p": 0.5,
     "sample.seed": 9,
-    "device.threads": 1,
+    "device.threads": 2,
 }
 
 # Not on this machine, or the vocabulary is not here: `device.type` is what the machine has.
@@ -159,5 +162,8 @@ def test_resumed_in_the_middle_it_is_the_run_never_interrupted(tmp_path: Path, c
         [row for row in read_journal(run.events_file) if row["event"] == "finished"][-1] for run in (whole, cut)
     ]
     assert finished[0]["reason"] == finished[1]["reason"]
+    assert "_orig_mod" not in "".join(
+        load_file(cut.checkpoint("last").path / "model.safetensors")
+    )  # a compiled model's
     if case == "train.patience=2":
         assert finished[0]["reason"] == "patience"

@@ -237,6 +237,16 @@ def test_an_unwritable_run_is_refused_in_words(tmp_path: Path) -> None:
     assert not run.is_live()
 
 
+def test_a_file_system_without_locks_is_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    run = new_run()
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(UserError, match="cannot be locked: No locks available"), run.locked():
+        pytest.fail("nothing to hold")
+
+
 @pytest.mark.parametrize(
     ("events", "live", "ended"),
     [

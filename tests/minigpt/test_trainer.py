@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from minigpt.commands import send_command
 from minigpt.config import Config
@@ -20,7 +19,7 @@ from minigpt.model import count_parameters
 from minigpt.rundir import RunDirectory, RunState
 from minigpt.session import TrainingSession
 from minigpt.trainer import Trainer
-from tests.training import assert_same_run, finish, resume, rows_by_step, tiny_config, train, write_corpus
+from tests.training import assert_same_run, resume, rows_by_step, tiny_config, train, write_corpus
 
 
 @pytest.fixture
@@ -69,7 +68,9 @@ def test_train_loss_is_the_mean_over_the_steps_since_the_last_row(tmp_path: Path
 
 
 def test_checkpoints_are_the_newest_few_and_the_best(tmp_path: Path, corpus: Path) -> None:
-    config = tiny_config(corpus, tmp_path / "run", train={"keep_checkpoints": 2, "checkpoint_interval": 5})
+    config = tiny_config(
+        corpus, tmp_path / "run", train={"keep_checkpoints": 2, "checkpoint_interval": 5, "keep_every": 3}
+    )
     run = train(config)
     steps = [checkpoint.step for checkpoint in run.checkpoints()]
     best = json.loads(run.best_file.read_text())
@@ -78,7 +79,7 @@ def test_checkpoints_are_the_newest_few_and_the_best(tmp_path: Path, corpus: Pat
     assert best["val_loss"] == evaluated[best["step"]]
     assert run.checkpoint("best").info()["val_loss"] == best["val_loss"]
     assert run.checkpoint("last").step == 40
-    assert set(steps) == {35, 40, best["step"]}
+    assert set(steps) == {0, 15, 30, 35, 40, best["step"]}  # every third for looking back
 
 
 def test_samples_come_from_a_fixed_prompt_and_seed(tmp_path: Path, corpus: Path) -> None:
@@ -224,14 +225,15 @@ def test_stopped_while_paused(tmp_path: Path, corpus: Path) -> None:
 
 
 def test_a_pause_counts_neither_as_time_nor_into_the_throughput(tmp_path: Path, corpus: Path) -> None:
-    session, run = started(tiny_config(corpus, tmp_path / "run", train={"max_steps": 2000, "eval_interval": 2000}))
+    session, run = started(tiny_config(corpus, tmp_path / "run", train={"max_steps": 10**6, "eval_interval": 10**6}))
     wait_for(lambda: len(read_journal(run.metrics_file)) > 20)
     send_command(run.commands_dir, "pause")
     wait_for(lambda: events(run, "paused"))
     at = events(run, "paused")[0]["step"]
-    assert at < 1900
     time.sleep(1.5)
     send_command(run.commands_dir, "resume")
+    wait_for(lambda: read_journal(run.metrics_file)[-1]["step"] > at)
+    session.request_stop()
     finish_thread(session)
     rows = [row for row in read_journal(run.metrics_file) if "tokens_per_second" in row]
     before = [row for row in rows if row["step"] <= at][-1]
@@ -241,30 +243,6 @@ def test_a_pause_counts_neither_as_time_nor_into_the_throughput(tmp_path: Path, 
 
 
 # ── what goes wrong ───────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_last_good_checkpoint(tmp_path: Path, corpus: Path) -> None:
-    config = tiny_config(corpus, tmp_path / "run")
-
-    session = TrainingSession(config=config, preset="test")
-    # A real divergence takes luck; poisoning one weight after some steps takes none.
-    step = Trainer._step
-
-    def poisoned(self: Trainer) -> None:
-        if self.counters.step == 22:
-            with torch.no_grad():
-                self.learner.model.wte.weight[0, 0] = float("nan")
-        step(self)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trainer, "_step", poisoned)
-        with pytest.raises(UserError, match="no longer a finite number at step 24"):
-            finish(session)
-    run = RunDirectory(tmp_path / "run")
-    assert read_journal(run.events_file)[-1]["event"] == "failed"
-    assert run.state() is RunState.CRASHED
-    assert run.checkpoint("last").step == 20
-    assert read_journal(run.metrics_file)[-1]["train_loss"] is None
 
 
 def test_a_crash_is_kept_and_explained(tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -288,39 +266,6 @@ def test_nothing_is_made_when_the_corpus_is_unusable(tmp_path: Path) -> None:
         train(tiny_config(short, tmp_path / "run", sample={"prompt": "to"}))
     assert not (tmp_path / "run").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["short.txt"]
-
-
-def test_compiled_or_not_the_checkpoint_has_the_same_names(tmp_path: Path, corpus: Path) -> None:
-    """Guards against `_orig_mod.` in the names, and against a run that dies where no compiler is at hand."""
-    run = train(tiny_config(corpus, tmp_path / "run", device={"compile": True}, train={"max_steps": 8}))
-    other = train(tiny_config(corpus, tmp_path / "other", train={"max_steps": 8}))
-    assert (
-        load_file(run.checkpoint().path / "model.safetensors").keys()
-        == load_file(other.checkpoint().path / "model.safetensors").keys()
-    )
-    ours, theirs = rows_by_step(run)[8], rows_by_step(other)[8]
-    assert ours["val_loss"] == pytest.approx(theirs["val_loss"], abs=0.05)
-
-
-@pytest.mark.parametrize("often", [{"train": {"checkpoint_interval": 3}}, {"sample": {"interval": 3}}], ids=str)
-def test_diverged_weights_are_neither_saved_nor_sampled_from(
-    tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch, often: dict[str, dict[str, int]]
-) -> None:
-    """Guards the last good checkpoint: between two rows of metrics nobody had looked whether the loss was finite."""
-    config = tiny_config(corpus, tmp_path / "run", **{"train": {}, **often})
-    config = config.model_copy(update={"train": config.train.model_copy(update={"log_interval": 20})})
-    step = Trainer._step
-
-    def poisoned(self: Trainer) -> None:
-        step(self)
-        if self.counters.step == 6:
-            self.learner.model.wte.weight.data.fill_(float("nan"))
-            self.learner.grad_norm = torch.tensor(float("nan"))
-
-    monkeypatch.setattr(Trainer, "_step", poisoned)
-    with pytest.raises(UserError, match="no longer a finite number at step 6"):
-        train(config)
-    assert RunDirectory(tmp_path / "run").checkpoint("last").step < 6
 
 
 def test_commands_for_the_attempt_that_was_killed_are_not_obeyed_by_the_next(tmp_path: Path, corpus: Path) -> None:
@@ -379,7 +324,7 @@ def test_what_auto_came_to_is_written_down(tmp_path: Path, corpus: Path) -> None
 
 def test_saving_while_paused_leaves_time_and_throughput_right(tmp_path: Path, corpus: Path) -> None:
     """Guards against counting the save twice, which once gave a throughput of 160 billion tokens a second."""
-    session, run = started(tiny_config(corpus, tmp_path / "run", train={"max_steps": 1000, "eval_interval": 1000}))
+    session, run = started(tiny_config(corpus, tmp_path / "run", train={"max_steps": 10**6, "eval_interval": 10**6}))
     wait_for(lambda: len(read_journal(run.metrics_file)) > 10)
     send_command(run.commands_dir, "pause")
     wait_for(lambda: events(run, "paused"))
@@ -393,6 +338,8 @@ def test_saving_while_paused_leaves_time_and_throughput_right(tmp_path: Path, co
     before = [row for row in read_journal(run.metrics_file) if row["step"] <= at][-1]
     assert run.checkpoint(str(at)).info()["elapsed"] < before["elapsed"] + 0.9
     send_command(run.commands_dir, "resume")
+    wait_for(lambda: read_journal(run.metrics_file)[-1]["step"] > at)
+    session.request_stop()
     finish_thread(session)
     rates = [row["tokens_per_second"] for row in read_journal(run.metrics_file) if row["step"] > 0]
     after = next(row for row in read_journal(run.metrics_file) if row["step"] > at)

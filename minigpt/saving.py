@@ -1,0 +1,184 @@
+"""Checkpoints written beside the training: copied to the host at a step, brought to the disk by a thread.
+
+A disk that is full, gone or read-only does not end a training: it goes on, says so and tries again.
+"""
+
+import errno
+import json
+import math
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from minigpt.checkpoint import Snapshot, remove_checkpoint, write_checkpoint, write_checkpoint_info
+from minigpt.commands import Command
+from minigpt.config import Config, TrainConfig
+from minigpt.files import write_atomically
+from minigpt.inert import inert_line
+from minigpt.run_log import RunLog
+from minigpt.rundir import Checkpoint, RunDirectory, RunLock
+from minigpt.tokenizer import Tokenizer
+
+RETRY_INTERVAL = 30.0  # seconds until a checkpoint that could not be written is tried again
+
+
+@dataclass(frozen=True)
+class _Writing:
+    step: int
+    best: float | None
+    command: Command | None
+    done: Future[None]
+
+
+class Saver:
+    """Writes the checkpoints of one training, one at a time, and tells the log. For the training's thread."""
+
+    def __init__(self, run: RunDirectory, lock: RunLock, log: RunLog, tokenizer: Tokenizer) -> None:
+        self._run = run
+        self._lock = lock
+        self._log = log
+        self._tokenizer = tokenizer
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._writing: _Writing | None = None
+        self._retry_at = math.inf
+        self.error: OSError | None = None
+        """Why the newest checkpoint could not be written; None when it could."""
+        self.trouble = ""
+        """What cannot be written at present, for a screen: the files could not tell. Empty when all is well."""
+
+    def save(
+        self,
+        config: Config,
+        step: int,
+        take: Callable[[], Snapshot],
+        *,
+        best: float | None = None,
+        command: Command | None = None,
+    ) -> None:
+        """Begin to write a checkpoint, once the one before is done; `finish` tells what came of it.
+
+        `best` is its val_loss if it is the best one so far.
+        """
+        self.finish()
+        try:
+            self._make_directory_again(config, step)
+            self._log.flush()
+            snapshot = take()
+            if same := [checkpoint for checkpoint in self._run.checkpoints() if checkpoint.step == step]:
+                # The weights are the same at the same step; the rest may have been seen to the end only now.
+                self._log.sync()
+                write_checkpoint_info(same[0].path, step, snapshot.info)
+                if best is not None:
+                    write_best(self._run, step, best)
+                prune_checkpoints(self._run, config.train)  # who wrote it may have been killed before
+                self._saved(step, best, command)
+                return
+        except OSError as error:
+            self._not_saved(step, error, command)
+            return
+        self._writing = _Writing(step, best, command, self._thread.submit(self._write, snapshot, best, config.train))
+
+    def _write(self, snapshot: Snapshot, best: float | None, train: TrainConfig) -> None:
+        self._log.sync()  # a checkpoint vouches for the rows up to its step: they must be as durable as it is
+        write_checkpoint(self._run, snapshot)
+        if best is not None:
+            write_best(self._run, snapshot.step, best)
+        prune_checkpoints(self._run, train)
+
+    def look(self) -> None:
+        """Tell of a checkpoint that has been written meanwhile, without waiting for one."""
+        if self._writing is not None and self._writing.done.done():
+            self.finish()
+        self._look_for_trouble()
+
+    def finish(self) -> bool:
+        """Wait for the checkpoint that is being written; whether all that was to be saved is."""
+        if (writing := self._writing) is not None:
+            self._writing = None
+            try:
+                writing.done.result()
+            except OSError as error:
+                self._not_saved(writing.step, error, writing.command)
+            else:
+                self._saved(writing.step, writing.best, writing.command)
+        return self.error is None
+
+    @property
+    def should_try_again(self) -> bool:
+        """Whether the last checkpoint could not be written, some time ago."""
+        return time.monotonic() >= self._retry_at
+
+    def close(self) -> None:
+        """Wait until nothing is being written."""
+        self.finish()
+        self._thread.shutdown()
+
+    def kept(self) -> str:
+        """What is there to go back to, in words."""
+        kept = self._run.checkpoints()
+        return f"the last checkpoint is that of step {kept[-1].step:,}" if kept else "no checkpoint has been saved"
+
+    def _saved(self, step: int, best: float | None, command: Command | None) -> None:
+        self.error, self._retry_at = None, math.inf
+        self._log.event(step, "saved", checkpoint=f"step-{step:08d}", best=best is not None, **answer(command))
+        self._look_for_trouble()
+
+    def _not_saved(self, step: int, error: OSError, command: Command | None) -> None:
+        first = self.error is None
+        self.error, self._retry_at = error, time.monotonic() + RETRY_INTERVAL
+        if first or command:
+            message = f"the checkpoint of step {step:,} could not be written ({reason_of(error)}); {self.kept()}"
+            self._log.notice(step, "disk", f"{message}. The training goes on and tries again.", **answer(command))
+        self._look_for_trouble()
+
+    def _look_for_trouble(self) -> None:
+        error = self.error or self._log.error
+        if error is None:
+            self.trouble = ""
+            return
+        rows = f" {self._log.waiting:,} rows wait in memory;" if self._log.waiting else ""
+        self.trouble = (
+            f"{inert_line(str(self._run.path))} cannot be written: {reason_of(error)}. The training goes on and tries "
+            f"again;{rows} {self.kept()}."
+        )
+
+    def _make_directory_again(self, config: Config, step: int) -> None:
+        """Put the run's directory back if somebody has deleted it, with all that is known of it. Raises OSError."""
+        run = self._run
+        if self._lock.is_in_place() and run.checkpoints_dir.is_dir():
+            return
+        if run.metrics_file.exists() and not self._log.metrics.is_in_place():
+            raise OSError(errno.EBUSY, "another run lies in its place")
+        run.make_again(config, self._tokenizer, self._lock)
+        self._log.make_again()
+        message = f"{inert_line(str(run.path))} had vanished, in whole or in part, and was made again"
+        self._log.notice(step, "disk", message)
+
+
+def write_best(run: RunDirectory, step: int, val_loss: float) -> None:
+    """Call the checkpoint of a step the best one. Raises OSError."""
+    write_atomically(run.best_file, json.dumps({"step": step, "val_loss": val_loss}) + "\n")
+
+
+def prune_checkpoints(run: RunDirectory, train: TrainConfig) -> None:
+    """Remove old checkpoints: the newest few stay, the best one, and every so many intervals one for looking back."""
+    best = run.best_step()
+    for checkpoint in run.checkpoints()[: -train.keep_checkpoints]:
+        if checkpoint.step != best and not _is_for_looking_back(checkpoint, train):
+            remove_checkpoint(checkpoint)
+
+
+def _is_for_looking_back(checkpoint: Checkpoint, train: TrainConfig) -> bool:
+    return bool(train.keep_every) and checkpoint.step % (train.keep_every * train.checkpoint_interval) == 0
+
+
+def answer(command: Command | None) -> dict[str, Any]:
+    """What an event says of the command that it answers."""
+    return {"command": command.id} if command else {}
+
+
+def reason_of(error: OSError) -> str:
+    """Why something could not be written, without the path."""
+    return inert_line(error.strerror or str(error))

@@ -1,0 +1,210 @@
+"""Handing a run over to another process: it is the same run, one process trains it at any moment, and it never ends."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from minigpt import detaching
+from minigpt.config import Config
+from minigpt.detaching import hand_over
+from minigpt.journal import Row, read_journal
+from minigpt.rundir import RunDirectory, RunState
+from minigpt.session import TrainingSession
+from tests.training import assert_same_run, tiny_config, train, write_corpus
+
+
+def children() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.005)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_goes_on() -> Iterator[None]:
+    yield
+    for child in children():
+        child.kill()
+
+
+def started(run: RunDirectory) -> list[Row]:
+    return [row for row in read_journal(run.events_file) if row["event"] == "started"]
+
+
+@contextmanager
+def watched_lock(run: RunDirectory) -> Iterator[list[float]]:
+    """Look all the time whether the lock is held; yields the times at which it was not."""
+    free: list[float] = []
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.001):
+            if not run.is_live():
+                free.append(time.monotonic())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    yield free
+    over.set()
+    watcher.join()
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> RunDirectory:
+    """A run with a checkpoint, and much left to train."""
+    config = tiny_config(
+        write_corpus(tmp_path / "corpus.txt"),
+        tmp_path / "runs" / "saved",
+        train={"max_steps": 10**6, "eval_interval": 10**6, "checkpoint_interval": 10**6, "log_interval": 10},
+        device={"threads": 1},
+    )
+    session = TrainingSession(config=config, preset="test")
+    session.start()
+    wait_for(lambda: session.steps_done)
+    session.request_stop()
+    session.join()
+    assert session.error is None and session.run_directory is not None
+    return session.run_directory
+
+
+def test_handed_over_it_is_the_undisturbed_run(tmp_path: Path) -> None:
+    """Bit for bit, with dropout, detached in the middle of a logging interval; its lock is never free."""
+    corpus = write_corpus(tmp_path / "corpus.txt")
+    model = {"n_layer": 2, "n_embd": 32, "block_size": 32, "dropout": 0.2}
+    long = {"max_steps": 400, "eval_interval": 150, "checkpoint_interval": 200, "log_interval": 7}
+
+    def config(name: str) -> Config:
+        return tiny_config(corpus, tmp_path / "runs" / name, model=model, train=long, device={"threads": 1})
+
+    undisturbed = train(config("undisturbed"))
+    session = TrainingSession(config=config("handed"), preset="test")
+    session.start()
+    wait_for(lambda: session.steps_done > 30)
+    run = session.run_directory
+    assert run is not None
+    with watched_lock(run) as free:
+        session.request_detach()
+        session.join()
+        handed_at = time.monotonic()
+        assert session.error is None and session.outcome == "detached", session.detach_failure
+        assert session.successor == started(run)[-1]["pid"] != os.getpid()
+        wait_for(lambda: not children())
+    assert not free or min(free) > handed_at
+    assert run.state() is RunState.FINISHED
+    assert started(run)[-1]["resumed_from"] > 30
+    assert_same_run(undisturbed, run)
+
+
+def test_a_successor_that_dies_is_noticed_at_once(saved: RunDirectory) -> None:
+    """Killed while it loads, as by a system that is out of memory: the old process is told, and trains on."""
+
+    def kill() -> None:
+        wait_for(children)
+        os.kill(children()[0].pid, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    began = time.monotonic()
+    with saved.locked() as lock:
+        assert hand_over(saved, lock.descriptor, threading.Event()) == "its process was ended by signal 9 (Killed)"
+        killer.join()
+        assert time.monotonic() - began < 5 and not children()
+        assert saved.is_live(), "it still holds the lock"
+
+
+def test_a_session_goes_on_when_nobody_can_take_over(tmp_path: Path) -> None:
+    """The text is gone, which only the successor has to read again: the same process ends the same run."""
+    corpus = write_corpus(tmp_path / "corpus.txt")
+
+    def config(name: str) -> Config:
+        changes = {"max_steps": 400, "eval_interval": 150, "checkpoint_interval": 200}
+        return tiny_config(corpus, tmp_path / "runs" / name, train=changes, device={"threads": 1})
+
+    undisturbed = train(config("undisturbed"))
+    session = TrainingSession(config=config("kept"), preset="test")
+    session.start()
+    wait_for(lambda: session.steps_done > 5)
+    corpus.unlink()
+    session.request_detach()
+    wait_for(lambda: session.detach_failure or not session.is_alive())
+    assert "corpus.txt: no such text file" in session.detach_failure
+    assert not session.detach_requested and not children()
+    session.join()
+    assert session.outcome == "finished" and session.error is None
+    assert session.run_directory is not None
+    assert started(session.run_directory)[-1]["pid"] == os.getpid()
+    assert_same_run(undisturbed, session.run_directory)
+
+
+def test_whoever_stops_it_meanwhile_is_heeded(saved: RunDirectory) -> None:
+    """A signal to stop during the hand-over must not end up in a training that goes on somewhere."""
+    stop = threading.Event()
+    threading.Thread(target=lambda: (wait_for(children), stop.set())).start()
+    with saved.locked() as lock:
+        reason = hand_over(saved, lock.descriptor, stop)
+        assert isinstance(reason, str) and "stopped" in reason
+        assert not children()
+
+
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [
+        ("trap '' TERM; sleep 60 & wait", "nothing was heard from its process for 0 minutes"),
+        ("echo out of luck; exit 3", "its process ended with exit code 3: out of luck"),
+    ],
+)
+def test_a_successor_that_never_trains_is_gone_before_the_old_one_goes_on(
+    saved: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, reason: str
+) -> None:
+    """Two trainers at once would be the end of the run: also one that heeds no request is gone."""
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\n{program}\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    monkeypatch.setattr(detaching, "_PATIENCE", 0.3)
+    monkeypatch.setattr(detaching, "_GRACE", 0.3)
+    with saved.locked() as lock:
+        assert hand_over(saved, lock.descriptor, threading.Event()) == reason
+        assert not children()
+
+
+_HANDS_OVER = """\
+import sys, threading
+from minigpt.detaching import hand_over
+from minigpt.rundir import RunDirectory
+run = RunDirectory.open(sys.argv[1])
+with run.locked() as lock:
+    hand_over(run, lock.descriptor, threading.Event())
+"""
+
+
+def test_a_successor_outlives_whoever_started_it(saved: RunDirectory) -> None:
+    """Killed while it waits, the old process leaves a training, not a run that nobody trains."""
+    parent = subprocess.Popen([sys.executable, "-c", _HANDS_OVER, str(saved.path)])
+    wait_for(lambda: psutil.Process(parent.pid).children())
+    (successor,) = psutil.Process(parent.pid).children()
+    parent.kill()
+    parent.wait()
+    try:
+        assert saved.is_live()
+        wait_for(lambda: len(started(saved)) == 2 and saved.state() is RunState.TRAINING)
+        assert started(saved)[-1]["pid"] == successor.pid
+        successor.terminate()
+        wait_for(lambda: not saved.is_live())
+        assert saved.state() is RunState.STOPPED
+    finally:
+        with suppress(psutil.NoSuchProcess):
+            successor.kill()

@@ -1,0 +1,327 @@
+"""Checkpoints come to the disk beside the training, one at a time, and whatever the disk does the training goes on."""
+
+import errno
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from minigpt import checkpoint as checkpoints
+from minigpt import saving
+from minigpt.checkpoint import Snapshot
+from minigpt.commands import send_command
+from minigpt.errors import UserError
+from minigpt.journal import JournalWriter, Row, read_journal
+from minigpt.metrics import Metrics
+from minigpt.rundir import Checkpoint, RunDirectory, RunState
+from minigpt.session import TrainingSession
+from tests.training import assert_same_run, resume, rows_by_step, tiny_config, train, write_corpus
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    return write_corpus(tmp_path / "corpus.txt")
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a training does every half minute it does several times a second here."""
+    monkeypatch.setattr(saving, "RETRY_INTERVAL", 0.05)
+    monkeypatch.setattr("minigpt.trainer.RETRY_INTERVAL", 0.05)
+
+
+LONG = {"max_steps": 700, "checkpoint_interval": 50, "eval_interval": 350, "keep_checkpoints": 2}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    """What a run of LONG comes to when nothing happens."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    return train(tiny_config(write_corpus(folder / "corpus.txt"), folder / "run", train=LONG))
+
+
+def events(run: RunDirectory, *names: str) -> list[Row]:
+    return [row for row in read_journal(run.events_file) if row.get("event") in names]
+
+
+def disk_notices(run: RunDirectory) -> list[Row]:
+    return [row for row in events(run, "notice") if row.get("kind") == "disk"]
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
+
+
+def began(config: object) -> tuple[TrainingSession, RunDirectory]:
+    session = TrainingSession(config=config, preset="test")  # type: ignore[arg-type]
+    session.start()
+    wait_for(lambda: session.run_directory is not None or session.error)
+    assert session.run_directory is not None, session.error
+    return session, session.run_directory
+
+
+# ── beside the training ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_training_goes_on_while_a_checkpoint_is_written_and_only_one_is(
+    tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what is written is the state of its step, not of the steps that came meanwhile."""
+    whole = train(tiny_config(corpus, tmp_path / "whole", train={"keep_checkpoints": 100}))
+    write = checkpoints.write_checkpoint
+    steps_meanwhile, at_once, most = [], [0], [0]
+
+    def slow(run: RunDirectory, snapshot: Snapshot) -> Checkpoint:
+        at_once[0] += 1
+        most[0] = max(most[0], at_once[0])
+        rows = Metrics(run.metrics_file)
+        if snapshot.step == 20:
+            wait_for(lambda: rows.read_all().last["step"] > 20)
+            steps_meanwhile.append(rows.last["step"])
+        time.sleep(0.05)
+        written = write(run, snapshot)
+        at_once[0] -= 1
+        return written
+
+    monkeypatch.setattr(saving, "write_checkpoint", slow)
+    run = train(tiny_config(corpus, tmp_path / "run", train={"keep_checkpoints": 100}))
+    assert steps_meanwhile and most == [1]
+    for one, other in zip(whole.checkpoints(), run.checkpoints(), strict=True):
+        for name in ("model.safetensors", "training.safetensors"):
+            assert (one.path / name).read_bytes() == (other.path / name).read_bytes(), one.step
+    assert [row["step"] for row in events(run, "saved")] == [0, 10, 15, 20, 30, 40]
+
+
+def test_all_of_a_checkpoint_is_durable_before_it_has_its_name(
+    tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards the order: rows and files to the disk, the rename, the directory to the disk."""
+    calls: list[str] = []
+    fsync, rename = os.fsync, os.rename
+
+    def noting_fsync(descriptor: int) -> None:
+        calls.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        fsync(descriptor)
+
+    def noting_rename(source: str | Path, target: str | Path) -> None:
+        calls.append(f"rename {target}")
+        rename(source, target)
+
+    if not Path("/proc/self/fd").exists():
+        pytest.skip("needs /proc to tell which file is synced")
+    monkeypatch.setattr(os, "fsync", noting_fsync)
+    monkeypatch.setattr(os, "rename", noting_rename)
+    run = train(tiny_config(corpus, tmp_path / "run", train={"max_steps": 10, "eval_interval": 10}))
+    end = calls.index(f"rename {run.checkpoint('10').path}")
+    begin = calls.index(f"rename {run.checkpoint('0').path}")
+    building = run.checkpoints_dir / ".step-00000010.tmp"
+    needed = {str(building / "model.safetensors"), str(building / "training.safetensors"), str(building)}
+    needed |= {str(run.metrics_file), str(run.events_file), str(run.samples_file)}
+    assert needed <= set(calls[begin:end])
+    assert str(run.checkpoints_dir) in calls[end:]
+
+
+def test_a_save_that_was_asked_for_is_answered_when_it_is_on_the_disk(tmp_path: Path, corpus: Path) -> None:
+    session, run = began(tiny_config(corpus, tmp_path / "run", train={"max_steps": 100_000}))
+    wait_for(lambda: Metrics(run.metrics_file).read_all().last.get("step", 0) > 5)
+    asked = send_command(run.commands_dir, "save")
+    wait_for(lambda: any(row.get("command") == asked for row in events(run, "saved")))
+    (answer,) = [row for row in events(run, "saved") if row.get("command") == asked]
+    assert run.checkpoint(str(answer["step"])).path.name == answer["checkpoint"]
+    session.request_stop()
+    session.join()
+
+
+# ── a disk that takes nothing ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@contextmanager
+def full_disk(monkeypatch: pytest.MonkeyPatch, code: int = errno.ENOSPC) -> Iterator[None]:
+    """Nothing can be written to any file of a run in here."""
+
+    def refuse(*_: object, **__: object) -> int:
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", refuse)
+        patch.setattr(checkpoints, "save_file", refuse)
+        patch.setattr(saving, "write_atomically", refuse)
+        yield
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EIO], ids=errno.errorcode.get)
+def test_on_a_full_disk_it_trains_on_says_so_and_loses_nothing(
+    tmp_path: Path, corpus: Path, undisturbed: RunDirectory, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """Full, read-only, broken: the earlier checkpoint stays whole, and once there is room all rows are there."""
+    session, run = began(tiny_config(corpus, tmp_path / "run", train=LONG))
+    wait_for(lambda: run.checkpoints() and run.checkpoints()[-1].step >= 50)
+    with full_disk(monkeypatch, code):
+        wait_for(lambda: "cannot be written" in session.trouble and "rows wait in memory" in session.trouble)
+        assert os.strerror(code) in session.trouble
+        kept = run.checkpoint("last")
+        size = run.metrics_file.stat().st_size
+        time.sleep(0.3)
+        assert run.metrics_file.stat().st_size == size and run.checkpoint("last") == kept
+        assert session.is_alive()
+    session.join()
+    assert session.error is None and session.outcome == "finished"
+    assert_same_run(run, undisturbed)
+    assert any("could not be written" in row["message"] for row in disk_notices(run))
+
+
+def test_at_its_end_it_waits_for_room(tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A night's training must not be lost because somebody else's files fill the disk in its last minute."""
+    whole = train(tiny_config(corpus, tmp_path / "whole"))
+    session, run = began(tiny_config(corpus, tmp_path / "run"))
+    with full_disk(monkeypatch):
+        wait_for(lambda: session.trouble)
+        time.sleep(0.5)
+        assert session.is_alive() and run.state() is RunState.TRAINING
+    session.join()
+    assert session.outcome == "finished"
+    assert_same_run(run, whole)
+
+
+def test_who_does_not_want_to_wait_is_told_what_is_lost(
+    tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("minigpt.trainer.time.sleep", lambda _: None)
+    session, run = began(tiny_config(corpus, tmp_path / "run", train={"max_steps": 100_000}))
+    wait_for(run.checkpoints)
+    with full_disk(monkeypatch):
+        wait_for(lambda: session.trouble)
+        session.request_stop()
+        session.join()
+    assert isinstance(session.error, UserError)
+    assert "could not be saved: No space left on device; the last checkpoint is that of step" in str(session.error)
+    last = run.checkpoint("last").step
+    # Nothing half written is left, and it goes on from what there is.
+    session = TrainingSession(resume=run)
+    session.request_stop()
+    session.start()
+    session.join()
+    assert session.error is None and run.checkpoint("last").step >= last
+
+
+def test_a_save_that_fails_is_answered_too(tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody waits for the answer, and must not believe that it was saved."""
+    session, run = began(tiny_config(corpus, tmp_path / "run", train={"max_steps": 100_000}))
+    wait_for(run.checkpoints)
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(saving, "write_checkpoint", refuse)
+        asked = send_command(run.commands_dir, "save")
+        wait_for(lambda: any(row.get("command") == asked for row in disk_notices(run)))
+    session.request_stop()
+    session.join()
+    assert session.error is None
+
+
+@pytest.mark.parametrize("what", [".", "checkpoints", "lock", "metrics.jsonl"])
+def test_what_somebody_deletes_is_made_again(
+    tmp_path: Path, corpus: Path, undisturbed: RunDirectory, what: str
+) -> None:
+    """Deleted in the middle of a run, whole or in part: in the end everything is there, and the lock is held again."""
+    session, run = began(tiny_config(corpus, tmp_path / "run", train=LONG))
+    wait_for(lambda: run.checkpoints() and run.checkpoints()[-1].step >= 100)
+    doomed = run.path / what
+    if doomed.is_dir():
+        gone = tmp_path / "gone"
+        doomed.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
+    else:
+        doomed.unlink()
+    wait_for(lambda: (doomed.exists() and run.is_live()) or not session.is_alive())
+    assert session.is_alive(), "over before it was made again"
+    session.join()
+    assert session.error is None and session.outcome == "finished"
+    assert run.state() is RunState.FINISHED
+    assert_same_run(run, undisturbed)
+    assert run.config() and run.tokenizer_file.exists()
+    if what != "metrics.jsonl":
+        assert any("had vanished" in row["message"] for row in disk_notices(run))
+
+
+def test_another_run_in_its_place_is_left_alone(tmp_path: Path, corpus: Path) -> None:
+    """Writing into it would mix two runs."""
+    other = train(tiny_config(corpus, tmp_path / "other"))
+    session, run = began(tiny_config(corpus, tmp_path / "run", train={"max_steps": 100_000}))
+    wait_for(run.checkpoints)
+    run.path.rename(tmp_path / "moved")
+    shutil.copytree(other.path, run.path)
+    before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file() and path.suffix != ".csv"}
+    wait_for(lambda: "another run lies in its place" in session.trouble)
+    assert {path: path.read_bytes() for path in before} == before
+    session.request_stop()
+    session.join()
+    assert isinstance(session.error, UserError)
+
+
+# ── journals ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_rows_that_cannot_be_written_wait_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = JournalWriter(tmp_path / "journal.jsonl")
+    journal.append({"row": 1})
+    with full_disk(monkeypatch):
+        journal.append({"row": 2})
+        journal.append({"row": 3})
+        assert journal.waiting == 2 and journal.error is not None
+        with pytest.raises(OSError, match="No space"):
+            journal.flush()
+    journal.append({"row": 4})
+    assert journal.waiting == 0 and journal.error is None
+    assert [row["row"] for row in read_journal(journal.path)] == [1, 2, 3, 4]
+    journal.close()
+
+
+# ── a stop in the middle of an evaluation ─────────────────────────────────────────────────────────────────────────
+
+
+def test_a_stop_breaks_an_evaluation_off_and_the_next_attempt_does_it(
+    tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a slow machine an evaluation takes minutes, and a shutdown gives ten seconds."""
+    whole = train(tiny_config(corpus, tmp_path / "whole"))
+    in_evaluation, asked = threading.Event(), threading.Event()
+    monkeypatch.setattr("minigpt.trainer.BATCH_TOKENS", 16)
+    from minigpt.trainer import Trainer
+
+    look_up = Trainer._look_up
+
+    def waiting(self: Trainer, share: float) -> None:
+        if self.counters.step == 15:
+            in_evaluation.set()
+            asked.wait(10)
+        look_up(self, share)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_look_up", waiting)
+        session = TrainingSession(config=tiny_config(corpus, tmp_path / "run"), preset="test")
+        session.start()
+        assert in_evaluation.wait(30)
+        session.request_stop()
+        asked.set()
+        session.join()
+    assert session.outcome == "stopped"
+    run = RunDirectory(tmp_path / "run")
+    assert run.checkpoint("last").step == 15 and run.checkpoint("last").info()["after_step_is_due"] is True
+    assert max(rows_by_step(run)) == 12
+    resume(run)
+    assert run.checkpoint("best").step == whole.checkpoint("best").step
+    ours, theirs = run.checkpoint("last").path, whole.checkpoint("last").path
+    assert (ours / "training.safetensors").read_bytes() == (theirs / "training.safetensors").read_bytes()
+    steps = [(step, row.get("train_loss")) for step, row in rows_by_step(run).items()]
+    assert steps == [(step, row.get("train_loss")) for step, row in rows_by_step(whole).items()]
