@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Literal
 
 from minigpt.errors import UnknownCharactersError, UserError
-from minigpt.inert import inert, inert_line
-from minigpt.journal import JournalTail, JournalWriter, Row
+from minigpt.inert import inert_line, inert_pane
+from minigpt.journal import JournalTail, JournalWriter, Row, text_in
 from minigpt.rundir import RunDirectory
 from minigpt.sampling import Sampling
 from tui.models import Described, Models
 
 HISTORY_LENGTH = 100
+_LONGEST_PROMPT = 10_000  # characters: a line with more holds up its field
 _TAIL = 256 << 10  # of each transcript: the history is read before the chat can be shown
 
 
@@ -98,16 +99,20 @@ class Answer(threading.Thread):
 
 
 class Transcript:
-    """Keeps what was asked and answered, as a file of its own in the run's chat/. As far as the disk allows."""
+    """Keeps what was asked and answered, as a file of its own in the run's chat/. As far as the disk allows.
 
-    def __init__(self, run: RunDirectory) -> None:
+    One that is `read_only` has the earlier prompts and keeps nothing.
+    """
+
+    def __init__(self, run: RunDirectory, *, read_only: bool = False) -> None:
+        self._read_only = read_only
         self._directory = run.chat_dir
         self._path = run.chat_dir / f"{datetime.now():%Y%m%d-%H%M%S}-{getpid()}.jsonl"
         self._lock = threading.Lock()
 
     def append(self, answer: Answer) -> None:
         """Add one answer; one that could not be given is left out."""
-        if answer.described is None or answer.state == "failed":
+        if answer.described is None or answer.state == "failed" or self._read_only:
             return
         sampling = answer.sampling
         row = {
@@ -123,6 +128,8 @@ class Transcript:
             "max_new_tokens": sampling.max_new_tokens,
             "seed": sampling.seed,
         }
+        if self._directory.is_symlink():
+            return  # nor may anything be written elsewhere
         try:
             with self._lock:
                 self._directory.mkdir(mode=0o700, exist_ok=True)
@@ -140,13 +147,16 @@ class Transcript:
         One that could steer the terminal was not typed here, and is left out.
         """
         prompts: dict[str, None] = {}
+        if self._directory.is_symlink():
+            return []  # they would be somebody else's
         try:
             paths = sorted(self._directory.glob("*.jsonl"))[-10:]
         except OSError:
             return []
         for path in paths:
             for row in _last_rows(path):
-                if isinstance(prompt := row.get("prompt"), str) and inert(prompt) == prompt:
+                prompt = text_in(row, "prompt")
+                if len(prompt) <= _LONGEST_PROMPT and prompt and inert_pane(prompt) == prompt:
                     prompts.pop(prompt, None)
                     prompts[prompt] = None
         return list(prompts)[-HISTORY_LENGTH:]

@@ -1,6 +1,6 @@
 """The app: which screen is shown, which training this process does, and how both end."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,8 @@ class MiniGPTApp(App[None]):
     """Home screen and dashboards, and at most one training at a time behind them.
 
     `target` and `options` are those of the command line. `on_run` is told the directory of each run that this process
-    trains, as soon as it exists.
+    trains, as soon as it exists. With `read_only` runs can be looked at and talked to, and nothing else: no training
+    begins, and nothing is written into a run.
     """
 
     TITLE = "minigpt-tui"
@@ -40,6 +41,7 @@ class MiniGPTApp(App[None]):
         # The footer shows the first key of an action that works: the second where letters are typed.
         Binding("question_mark", "show_keys", "keys", key_display="?", tooltip="this help"),
         Binding("f1", "show_keys", "keys", tooltip="this help"),
+        Binding("d", "detach", "detach", tooltip="leave; the training goes on in a process of its own"),
         Binding("q", "quit_or_ask", "quit", tooltip="quit; asks first while training"),
         Binding("ctrl+q", "quit_or_ask", "quit", show=False, tooltip="quit; asks first while training", priority=True),
         Binding("ctrl+c", "copy_or_quit", "copy the selected text, or else quit", show=False, priority=True),
@@ -60,6 +62,7 @@ class MiniGPTApp(App[None]):
         options: Sequence[str] = (),
         *,
         on_run: Callable[[Path], None] = lambda _: None,
+        read_only: bool = False,
     ) -> None:
         super().__init__()
         self.register_theme(DARK)
@@ -73,12 +76,17 @@ class MiniGPTApp(App[None]):
         self._announced: RunDirectory | None = None
         self._from_command_line = False
         self._leaving = False
+        self._handing_over: ConfirmScreen | None = None
+        """What is shown until another process trains the run."""
+        self.read_only = read_only
         self.session: TrainingSession | None = None
         """The training of this process, also after it has ended."""
         self.failure: UserError | None = None
         """Why what the command line asked for could not be done."""
         self.abandoned = False
         """The user didn't want to wait for the run to be saved."""
+        self.left_live: RunDirectory | None = None
+        """The run of another process that the user has left to train on."""
 
     # ── screens ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -105,6 +113,8 @@ class MiniGPTApp(App[None]):
         self.push_screen(DashboardScreen(run=run, session=session))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "detach":
+            return not self.read_only and (self.training or self._watched_run() is not None)
         return action != "go_home" or len(self.screen_stack) > 1
 
     def action_go_home(self) -> None:
@@ -122,7 +132,7 @@ class MiniGPTApp(App[None]):
         self.push_screen(ConfirmScreen(title, text))
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
-        for preset in list_presets():
+        for preset in [] if self.read_only else list_presets():
             yield SystemCommand(
                 f"Train {inert_line(preset.name)}",
                 inert_line(preset.about),
@@ -131,6 +141,8 @@ class MiniGPTApp(App[None]):
         yield SystemCommand("Home", "Presets and runs", self.action_go_home)
         yield SystemCommand("Keys", "Which keys work here", self.action_show_keys)
         yield SystemCommand("Theme", "Change the colours", self.action_change_theme)
+        if self.check_action("detach", ()):
+            yield SystemCommand("Detach", "Leave; the training goes on in a process of its own", self.action_detach)
         yield SystemCommand("Quit", "Leave; asks first while training", self.action_quit_or_ask)
 
     # ── training ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -146,11 +158,22 @@ class MiniGPTApp(App[None]):
             self._home.show_status(f"starting {target} …")
             self._begin(Start.new(target, overrides or {}))
 
-    def resume_run(self, run: RunDirectory) -> None:
-        """Go on with a run from its last checkpoint, and show its dashboard."""
+    def resume_run(self, run: RunDirectory, changes: Mapping[str, str] | None = None) -> None:
+        """Go on with a run from its last checkpoint, with settings changed, and show its dashboard."""
         if self._may_start():
             self._home.show_status(f"resuming {run.name} …")
-            self._begin(Start.resumed(run))
+            self._begin(Start.resumed(run, changes or {}))
+
+    def ask_and_resume(self, run: RunDirectory) -> None:
+        """Ask with which settings to go on with a run, and do so."""
+        from tui.screens.changes import ChangesScreen
+
+        def answered(changes: dict[str, str] | None) -> None:
+            if changes is not None:
+                self.resume_run(run, changes)
+
+        if self._may_start():
+            self.push_screen(ChangesScreen(run), answered)
 
     def request_stop(self) -> None:
         """Ask the training to save and end. May be called from any thread."""
@@ -159,6 +182,9 @@ class MiniGPTApp(App[None]):
 
     def _may_start(self) -> bool:
         if self._start is not None:
+            return False
+        if self.read_only:
+            self.show_message("read-only", "No training is started here: this program was started with --read-only.")
             return False
         if self.training:
             self.show_message(
@@ -176,6 +202,11 @@ class MiniGPTApp(App[None]):
     def _is_own(self, run: RunDirectory) -> bool:
         own = self.session.run_directory if self.session is not None and self.session.is_alive() else None
         return own is not None and own.path == run.path
+
+    def _watched_run(self) -> RunDirectory | None:
+        """The run on the screen, if another process trains it."""
+        run = getattr(self.screen, "run_directory", None)
+        return run if run is not None and not self._is_own(run) and run.is_live() else None
 
     def _begin(self, start: Start) -> None:
         self._start = start
@@ -220,6 +251,8 @@ class MiniGPTApp(App[None]):
                     severity="warning",
                     markup=False,
                 )
+        if self._handing_over is not None and (session.detach_failure or not alive):
+            self._end_hand_over(session)
         if alive:
             return
         if self._watch is not None:
@@ -257,24 +290,57 @@ class MiniGPTApp(App[None]):
         if self._leaving:
             self.abandoned = True
             self.exit()
+        elif self._handing_over is not None:
+            self.exit()  # only the screen: the process waits for the other one
         elif not self.training:
             self.exit()
         elif not isinstance(self.screen, ConfirmScreen):
             self.push_screen(
                 ConfirmScreen(
                     "quit?",
-                    f"{self._name_of_session()} is being trained here.",
-                    (Choice("stop", "s", "stop and save"), Choice("stay", "escape", "stay")),
+                    f"{self._name_of_session()} is being trained here. Detached, it goes on in a process of its own.",
+                    (
+                        Choice("stop", "s", "stop and save"),
+                        Choice("detach", "d", "detach"),
+                        Choice("stay", "escape", "stay"),
+                    ),
                 ),
                 self._quit_answered,
             )
 
     def _quit_answered(self, answer: str | None) -> None:
-        if answer != "stop":
+        if answer not in {"stop", "detach"}:
             return
         if not self.training:
             self.exit()
             return
+        if answer == "detach":
+            self.action_detach()
+            return
         self._leaving = True
         self.request_stop()
         self.push_screen(ConfirmScreen("saving …", "Ctrl+C leaves without waiting; the last checkpoint stays.", ()))
+
+    def action_detach(self) -> None:
+        """Leave, and let the training go on: this process's is taken over by one of its own, another's simply does."""
+        if self.session is None or not self.session.is_alive():
+            self.left_live = self._watched_run()
+            self.exit()
+        elif self._handing_over is None and not self._leaving:
+            self.session.request_detach()
+            self._handing_over = ConfirmScreen(
+                "handing over …",
+                "The shell is back when the new process has trained its first step. Ctrl+C leaves the screen at once.",
+                (),
+            )
+            self.push_screen(self._handing_over)
+
+    def _end_hand_over(self, session: "TrainingSession") -> None:
+        screen, self._handing_over = self._handing_over, None
+        if not session.is_alive() and session.error is None:  # handed over, or at its end before that
+            self.exit()
+            return
+        while screen in self.screen_stack:
+            self.pop_screen()
+        if session.is_alive():
+            self.show_message("not handed over", f"{session.detach_failure}\n\nThe training goes on here.")

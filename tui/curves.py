@@ -3,7 +3,7 @@
 import numpy as np
 
 from tui.following import Following
-from tui.plot import BEST, LABEL, PROBLEM, RAW, TRAIN, VAL, Line, Picture
+from tui.plot import BEST, LABEL, PROBLEM, RAW, ROLLBACK, SPIKE, TRAIN, VAL, Line, Picture
 from tui.reduce import Floats, smooth
 
 # From this many rows on the single values are a band; a smoothed line then shows where the band goes.
@@ -29,6 +29,8 @@ def _picture(following: Following, title: str, logarithmic: bool, *, perplexity:
         train, val = _exp(train), _exp(val)
         smoothed = None if smoothed is None else _exp(smoothed)
         best = None if best is None else (best[0], float(_exp(np.array([best[1]]))[0]))
+    resumed = [one for one in following.metrics.recoveries if one.attempt not in following.rollbacks]
+    spikes = () if perplexity else tuple(sorted(following.spikes))
     # In the order of drawing: a smooth line over the band of its single values, the line of the evaluations between.
     lines = [Line(val_steps, val, VAL, points="●"), Line(steps, train if smoothed is None else smoothed, TRAIN)]
     if smoothed is not None:
@@ -36,9 +38,11 @@ def _picture(following: Following, title: str, logarithmic: bool, *, perplexity:
     return Picture(
         title=f"{title} (log)" if logarithmic else title,
         lines=tuple(lines),
-        legend=_legend(train, val, best, following, perplexity=perplexity, short=perplexity or logarithmic),
+        legend=_legend(train, val, best, following, perplexity=perplexity, logarithmic=logarithmic),
         best=best,
-        recoveries=tuple(recovery.resumed_from for recovery in following.metrics.recoveries),
+        recoveries=tuple(one.resumed_from for one in resumed),
+        rollbacks=tuple(one.resumed_from for one in following.metrics.recoveries if one not in resumed),
+        spikes=spikes,
         end=following.max_steps,
         logarithmic=logarithmic,
         waiting="waiting for the first loss" if following.is_live else "the run ended before its first loss",
@@ -46,26 +50,32 @@ def _picture(following: Following, title: str, logarithmic: bool, *, perplexity:
 
 
 def _legend(
-    train: Floats, val: Floats, best: tuple[int, float] | None, following: Following, *, perplexity: bool, short: bool
+    train: Floats,
+    val: Floats,
+    best: tuple[int, float] | None,
+    following: Following,
+    *,
+    perplexity: bool,
+    logarithmic: bool,
 ) -> tuple[tuple[str, int], ...]:
     legend = []
     broken = train.size - int(np.isfinite(train).sum()) + val.size - int(np.isfinite(val).sum())
-    if broken:
-        legend.append((f"× not a number: {broken}", PROBLEM))
+    if broken and not perplexity:
+        legend.append((f"× NaN: {broken}", PROBLEM))
     if train.size:
         legend.append((f"⠤ train {figure(float(train[-1]))}", TRAIN))
     if val.size:
         legend.append((f"● val {figure(float(val[-1]))}", VAL))
-    resumed = [("┊ resumed", LABEL)] if following.metrics.recoveries else []
-    if perplexity:  # here before the best, for which there is less room in the other chart: one of the two names it
-        legend += resumed
+    attempts = {recovery.attempt for recovery in following.metrics.recoveries}
+    went_back = [(f"{ROLLBACK} went back", PROBLEM)] if attempts & following.rollbacks else []
+    went_back += [("┊ resumed", LABEL)] if attempts - following.rollbacks else []
+    others = [(f"{SPIKE} spike", PROBLEM)] if following.spikes and not perplexity else []
     if best is not None:
-        # Which step it was stands in one of the charts: in the other one the title needs the room.
-        place = "" if short else f" at {best[0]:,}"
-        legend.append((f"★ best {figure(best[1])}{place}", BEST))
-    if not perplexity:
-        legend += resumed
-    return tuple(legend)
+        # Which step it was stands in one of the charts, if there is room: in the other one the title needs it.
+        place = "" if perplexity or logarithmic or others else f" at {best[0]:,}"
+        others.append((f"★ best {figure(best[1])}{place}", BEST))
+    # There is no room for all in each of the charts: one of the two names them.
+    return (*legend, *went_back, *others) if perplexity else (*legend, *others, *went_back)
 
 
 def figure(value: float) -> str:

@@ -5,15 +5,15 @@ anybody, and no random number is drawn.
 """
 
 import hashlib
-import json
 import threading
 import time
-from pathlib import Path
+from math import isfinite
 from typing import TYPE_CHECKING, Literal
 
 from minigpt.errors import UnknownCharactersError, UserError
+from minigpt.files import read_json
 from minigpt.inert import inert_line
-from minigpt.journal import Row
+from minigpt.journal import Row, number_in
 from minigpt.rundir import RunDirectory
 from tui.answering import Unknown
 from tui.models import Models
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from minigpt.tokenizer import Tokenizer
 
 MOST_RESULTS = 50
+_MOST_READ = 1000
 
 
 class _CancelledError(Exception):
@@ -35,11 +36,19 @@ class Evaluating(threading.Thread):
     """Evaluates one thing. Start it, then read its fields while and after it runs.
 
     `which` is the checkpoint: "last", "best" or a step. Without a `text` it takes the validation split. The result is
-    written into the run as `minigpt evaluate` does. `unknown` says what becomes of characters outside the vocabulary.
+    written into the run as `minigpt evaluate` does, unless `read_only`. `unknown` says what becomes of characters
+    outside the vocabulary.
     """
 
     def __init__(
-        self, run: RunDirectory, models: Models, *, which: str, text: str | None = None, unknown: Unknown = "refuse"
+        self,
+        run: RunDirectory,
+        models: Models,
+        *,
+        which: str,
+        text: str | None = None,
+        unknown: Unknown = "refuse",
+        read_only: bool = False,
     ) -> None:
         # A daemon, since quitting must not wait for it.
         super().__init__(name="evaluate", daemon=True)
@@ -57,6 +66,7 @@ class Evaluating(threading.Thread):
         self._models = models
         self._which = which
         self._unknown = unknown
+        self._read_only = read_only
         self._cancelled = threading.Event()
 
     @property
@@ -95,6 +105,8 @@ class Evaluating(threading.Thread):
         else:
             result = self._evaluate_text(self.text, model, tokenizer, device)
         self.result = metrics_of(run, checkpoint, result, device)
+        if self._read_only:
+            return
         try:
             keep(run, self.result)
         except OSError as error:
@@ -122,16 +134,9 @@ class Evaluating(threading.Thread):
 
 def kept_results(run: RunDirectory) -> list[Row]:
     """The results in the run's evaluations/, the oldest first; `minigpt evaluate` leaves them there too."""
-    rows = [_read(path) for path in sorted(run.evaluations_dir.glob("step-*.json"))]
-    rows = [row for row in rows if isinstance(row.get("time"), int | float)]
-    return sorted(rows, key=lambda row: float(row["time"]))[-MOST_RESULTS:]
-
-
-def _read(path: Path) -> Row:
-    try:
-        if path.stat().st_size > 1 << 16:
-            return {}
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
+    if run.evaluations_dir.is_symlink():
+        return []  # they would be somebody else's
+    paths = sorted(run.evaluations_dir.glob("step-*.json"))[-_MOST_READ:]
+    timed = [(number_in(row, "time"), row) for row in (read_json(path, 1 << 16) for path in paths)]
+    rows = [(time, row) for time, row in timed if time is not None and isfinite(time)]
+    return [row for _, row in sorted(rows, key=lambda pair: pair[0])][-MOST_RESULTS:]

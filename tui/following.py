@@ -1,18 +1,28 @@
 """What the screen knows of one run: the one object that follows a run directory's files for it."""
 
+from bisect import bisect_right
+from collections import deque
 from math import isfinite
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from minigpt.journal import JournalTail, Row
+from minigpt.files import read_limited
+from minigpt.journal import JournalTail, Row, count_in, number_in, text_in
 from minigpt.metrics import Metrics
 from minigpt.run_list import LIVE
 from minigpt.rundir import RunDirectory, RunState, last_state_event, state_of
 
 _RATE_ROWS = 20
 _BITE = 1 << 20  # bytes of each file in one poll: some hundredths of a second
+_MOST_SAMPLES = 5000  # of which the newest stay
+_MOST_REMEMBERED = 5000  # likewise of the events that tell what happened
+LONGEST_MESSAGE = 2000  # characters
+_BEGINNINGS = frozenset({"started", "recovered"})  # of an attempt; the second within one process
+_TELLING = frozenset(
+    {*_BEGINNINGS, "paused", "continued", "handing_over", "stopped", "finished", "failed", "notice"}
+)  # what happened, for whoever was away
 
 
 class Following:
@@ -33,11 +43,29 @@ class Following:
         """Whether there is more to read than one `poll` takes."""
         self.started: Row = {}
         """The last `started` event: device, precision, corpus, the number of steps and so on."""
-        self.settings = _settings(run)
+        self.settings = settings_of(run)
         self._since = since
         self._event_tail = JournalTail(run.events_file)
         self._sample_tail = JournalTail(run.samples_file)
+        self._restarts = [0, 0]
+        """How often the files of events and of samples had been read from their beginning again."""
         self._all_samples: list[Row] = []
+        self._series: dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]] = {}
+        self._reported = 0
+        """How many events `poll` has returned."""
+        self._forget_events()
+
+    def _forget_events(self) -> None:
+        self.events_read = 0
+        """How many events there are so far."""
+        self.remembered: deque[tuple[int, Row]] = deque(maxlen=_MOST_REMEMBERED)
+        """The events that tell what happened to the run, each with how many came before it."""
+        self.spikes: list[tuple[int, float]] = []
+        """Step and value of each loss spike, abandoned steps left out."""
+        self.rollbacks: set[int] = set()
+        """The attempts that began with going back to a checkpoint, when the training had diverged for example."""
+        self.learning_rate_scale = 1.0
+        """What the learning rate is multiplied by since."""
         self._state_event: str | None = None
         self._newest_event: Row = {}
         self._failure = ""
@@ -46,19 +74,34 @@ class Following:
         self._not_compiled = ""
         self._resumptions: dict[int, int] = {}
         """The attempts that went on from a checkpoint, with its step."""
-        self._series: dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]] = {}
 
-    def poll(self) -> tuple[bool, list[Row]]:
-        """Read on, at most a megabyte of each file; whether there are new metrics, and the new events."""
-        live = self.run.is_live()  # asked first: a run that ends meanwhile has told how before its lock is free
+    def poll(self, *, held: bool = False) -> tuple[bool, list[Row]]:
+        """Read on, at most a megabyte of each file; whether there are new metrics, and the new events.
+
+        `held` says that somebody trains the run, whatever its files look like: they may have been deleted.
+        """
+        # Asked first: a run that ends meanwhile has told how before its lock is free.
+        live = held or self.run.is_live()
         offsets = self._event_tail.offset, self.metrics.offset
-        new_events = self._event_tail.poll(_BITE)
-        for event in new_events:
-            self._take_event(event)
+        events = self._event_tail.poll(_BITE)
         new_samples = [row for row in self._sample_tail.poll() if isinstance(row.get("text"), str)]
-        self._all_samples += new_samples
-        if new_samples or any(event.get("event") == "started" for event in new_events):
-            self.samples = self._valid_samples()
+        restarts = [self._event_tail.restarts, self._sample_tail.restarts]
+        if restarts[0] != self._restarts[0]:
+            self._forget_events()
+        if restarts[1] != self._restarts[1]:
+            self._all_samples.clear()
+        self._restarts = restarts
+        for event in events:
+            self._take_event(event)
+        # A file that was written anew tells what it has told before.
+        new_events = events[max(0, len(events) - max(0, self.events_read - self._reported)) :]
+        self._reported = max(self._reported, self.events_read)
+        self._all_samples = (self._all_samples + new_samples)[-_MOST_SAMPLES:]
+        begins = any(text_in(event, "event") in _BEGINNINGS for event in events)
+        if new_samples or begins:
+            self.samples = self._standing(self._all_samples)
+        if begins or any(event.get("kind") == "spike" for event in events):
+            self._find_spikes()
         grown = self.metrics.poll(_BITE)
         if grown:
             self._series.clear()
@@ -71,32 +114,55 @@ class Following:
     def _take_event(self, event: Row) -> None:
         self._newest_event = event
         self._state_event = last_state_event([event], self._state_event)
-        if event.get("event") == "started":
-            self.started = event
-            self._failure = self._not_compiled = ""
+        name = text_in(event, "event")
+        if name in _TELLING:
+            self.remembered.append((self.events_read, event))
+        self.events_read += 1
+        if name in _BEGINNINGS:
+            self._failure = ""
+            scale = number_in(event, "learning_rate_scale")
+            self.learning_rate_scale = scale if scale is not None and 0 < scale < 1 else 1.0
             if event.get("resumed_from") is not None:
                 resumed_from = _number(event.get("resumed_from"), 0)
                 self._resumptions[_number(event.get("attempt"), 1)] = resumed_from
                 if self._overfitting is not None and self._overfitting[0] > resumed_from:
                     self._overfitting = None  # these steps are done again, and may be noticed again
-        elif event.get("event") == "notice":
+        if name == "started":
+            self.started = event
+            self._not_compiled = ""
+        elif name == "recovered":
+            self.rollbacks.add(_number(event.get("attempt"), 0))
+        elif name == "notice":
             if event.get("kind") == "overfitting":
                 told = _number(event.get("step"), 0)
                 self._overfitting = told, _number(event.get("since"), told)
             elif event.get("kind") == "compile":
-                self._not_compiled = str(event.get("message", ""))
-        elif event.get("event") == "failed":
-            self._failure = str(event.get("message", ""))
+                self._not_compiled = text_in(event, "message")[:LONGEST_MESSAGE]
+        elif name == "failed":
+            self._failure = text_in(event, "message")[:LONGEST_MESSAGE]
 
-    def _valid_samples(self) -> list[Row]:
-        return [
-            sample
-            for sample in self._all_samples
-            if all(
-                _number(sample.get("attempt"), 1) >= attempt or _number(sample.get("step"), 0) <= step
-                for attempt, step in self._resumptions.items()
-            )
-        ]
+    def _find_spikes(self) -> None:
+        notices = [row for _, row in self.remembered if row.get("event") == "notice" and row.get("kind") == "spike"]
+        losses = [(_number(row.get("step"), 0), number_in(row, "loss")) for row in self._standing(notices)]
+        self.spikes = [(step, loss) for step, loss in losses if loss is not None and isfinite(loss)]
+
+    def _standing(self, rows: list[Row]) -> list[Row]:
+        """Those that were not done again by a later attempt."""
+        # From each attempt on: the earliest step that it or a later one went back to.
+        attempts, earliest = sorted(self._resumptions), dict[int, int]()
+        step = 2**62
+        for attempt in reversed(attempts):
+            earliest[attempt] = step = min(step, self._resumptions[attempt])
+
+        def stands(row: Row) -> bool:
+            place = bisect_right(attempts, _number(row.get("attempt"), 1))
+            return place == len(attempts) or _number(row.get("step"), 0) <= earliest[attempts[place]]
+
+        return [row for row in rows if stands(row)]
+
+    def told(self, key: str) -> str:
+        """What the last `started` event says in words; empty if nothing."""
+        return text_in(self.started, key)
 
     # ── answers ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -118,6 +184,11 @@ class Following:
     def evaluating(self) -> bool:
         """Whether the trainer is in the middle of an evaluation: nothing else happens until it is over."""
         return self.is_live and self._newest_event.get("event") == "evaluating"
+
+    @property
+    def handing_over(self) -> bool:
+        """Whether the trainer waits for another process to take the run over."""
+        return self.is_live and self._newest_event.get("event") == "handing_over"
 
     @property
     def _attempt(self) -> int:
@@ -207,7 +278,7 @@ class Following:
     @property
     def ended_because(self) -> str:
         """The `reason` that the last attempt's end recorded: "steps", "time" or "patience"; empty without one."""
-        return str(self._newest_event.get("reason", "")) if self._newest_event.get("event") == "finished" else ""
+        return text_in(self._newest_event, "reason") if self._newest_event.get("event") == "finished" else ""
 
     def failure(self) -> str:
         """The message of the last attempt's failure, empty if it recorded none."""
@@ -215,15 +286,15 @@ class Following:
 
 
 def _number(value: Any, otherwise: int) -> int:
-    valid = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**62
-    return int(value) if valid else otherwise
+    count = count_in({"": value}, "")
+    return otherwise if count is None else count
 
 
-def _settings(run: RunDirectory) -> dict[str, Any]:
+def settings_of(run: RunDirectory) -> dict[str, Any]:
     """The run's configuration as plain tables: reading it through pydantic would delay the first frame."""
     import tomli
 
     try:
-        return tomli.loads(run.config_file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return tomli.loads(read_limited(run.config_file, 1 << 20).decode())
+    except (OSError, ValueError, RecursionError):
         return {}

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minigpt.errors import UserError
+from minigpt.journal import number_in
 from minigpt.rundir import Checkpoint, RunDirectory
+from tui.figures import loss_figure
 
 if TYPE_CHECKING:
     from minigpt.model import GPT
@@ -28,17 +30,19 @@ class Described:
     @classmethod
     def read(cls, run: RunDirectory, checkpoint: Checkpoint) -> "Described":
         """What its own files say of it."""
-        loss = checkpoint.info().get("val_loss")
+        loss = number_in(checkpoint.info(), "val_loss")
         try:
             is_best = run.checkpoint("best") == checkpoint
         except UserError:
             is_best = False
-        return cls(checkpoint, float(loss) if isinstance(loss, int | float) else None, is_best)
+        return cls(checkpoint, loss, is_best)
 
     @property
     def named(self) -> str:
         """Step and validation loss."""
-        return f"step {self.checkpoint.step:,}" + ("" if self.val_loss is None else f" · val {self.val_loss:.4f}")
+        return f"step {self.checkpoint.step:,}" + (
+            "" if self.val_loss is None else f" · val {loss_figure(self.val_loss)}"
+        )
 
 
 class Models:
@@ -68,7 +72,7 @@ def chosen_title(run: RunDirectory, which: str, pane: str, width: int) -> str:
     kind = {NEWEST: "newest, ", "best": "best, "}.get(which, "")
     title = f"{pane} · {kind}step {described.checkpoint.step:,}"
     details = ["best"] if described.is_best and which != "best" else []
-    details += [] if described.val_loss is None else [f"val {described.val_loss:.4f}"]
+    details += [] if described.val_loss is None else [f"val {loss_figure(described.val_loss)}"]
     for left_out in range(len(details) + 1):
         whole = title + (f" ({', '.join(details[left_out:])})" if details[left_out:] else "")
         if len(whole) <= width:

@@ -17,6 +17,7 @@ from tui.scale import labels_of, last_step, scaled, ticks_between, value_range, 
 ROLES = ("blank", "axis", "label", "recovery", "raw", "train", "val", "best", "problem", "title")
 BLANK, AXIS, LABEL, RECOVERY, RAW, TRAIN, VAL, BEST, PROBLEM, TITLE = range(len(ROLES))
 
+SPIKE, ROLLBACK = "▲", "↺"
 _SPACE = ord(" ")
 # A braille character is 2×4 dots; the bit of each by row and column.
 _BITS = np.array([[1, 8], [2, 16], [4, 32], [64, 128]], dtype=np.uint32)
@@ -44,6 +45,10 @@ class Picture:
     """Texts for the title row with their roles, the most important first; those that find no room are left out."""
     best: tuple[int, float] | None = None
     recoveries: tuple[int, ...] = ()
+    rollbacks: tuple[int, ...] = ()
+    """Where the training went back to by itself: marked at the bottom, besides the line that a recovery has."""
+    spikes: tuple[tuple[int, float], ...] = ()
+    """Steps and values to be marked, steps ascending."""
     end: int = 0
     """The step at which the run will be over, 0 if unknown: the axis never reaches beyond it."""
     logarithmic: bool = False
@@ -117,11 +122,15 @@ def draw(picture: Picture, width: int, height: int) -> Grid:
     area = _draw_axes(grid, picture, *ranges)
     if area is None:
         return grid
-    for step in picture.recoveries:
+    inside = slice(area.top, area.top + area.height)
+    for step in (*picture.recoveries, *picture.rollbacks):
         column = area.left + int(column_of(np.array([step]), area.steps, area.width)[0])
-        grid.codes[area.top : area.top + area.height, column] = ord("┊")
-        grid.roles[area.top : area.top + area.height, column] = RECOVERY
+        grid.codes[inside, column] = ord("┊")
+        grid.roles[inside, column] = RECOVERY
     _draw_lines(grid, picture, area)
+    for step in picture.rollbacks:
+        column = area.left + int(column_of(np.array([step]), area.steps, area.width)[0])
+        grid.write(area.top + area.height - 1, column, ROLLBACK, PROBLEM)
     return grid
 
 
@@ -215,6 +224,9 @@ def _draw_lines(grid: Grid, picture: Picture, area: _Area) -> None:
         # A lone value would be a lone dot, which nobody sees.
         if line.points or np.count_nonzero(np.isfinite(line.values)) == 1:
             _mark(grid, area, columns.last, ord(line.points or "•"), line.role)
+    if picture.spikes:
+        steps, values = (np.array(column) for column in zip(*picture.spikes, strict=True))
+        _mark(grid, area, reduced(steps, values.astype(np.float64), width=area.width).high, ord(SPIKE), PROBLEM)
     if picture.best is not None:
         step, value = picture.best
         column = reduced(np.array([step]), np.array([value]), width=area.width)

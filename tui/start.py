@@ -4,7 +4,7 @@ Here, and so after the first frame, pydantic and tyro are imported.
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Union
 
@@ -34,13 +34,13 @@ class Start:
         return cls(lambda: _new_session(target, overrides))
 
     @classmethod
-    def resumed(cls, run: RunDirectory) -> "Start":
-        """An existing run, to be gone on with."""
-        return cls(lambda: _resumed_session(run), run.name)
+    def resumed(cls, run: RunDirectory, changes: Mapping[str, str]) -> "Start":
+        """An existing run, to be gone on with, with these settings changed."""
+        return cls(lambda: _resumed_session(run, changes), run.name)
 
     @classmethod
     def from_command_line(cls, target: str, options: Sequence[str]) -> "Start":
-        """What the command line names: a preset, a TOML file or a run directory."""
+        """What the command line names: a preset, a TOML file, a run; with options the run is gone on with."""
         return cls(lambda: _from_command_line(target, list(options)))
 
     def begin(self, done: Callable[[Result], object]) -> None:
@@ -68,13 +68,13 @@ def names_run(target: str) -> bool:
 
 
 def _from_command_line(target: str, options: list[str]) -> "TrainingSession | RunDirectory":
-    if names_run(target):
-        if options:
-            raise UserError(f"{inert_line(target)}: is a run; options go with a preset or a TOML file only")
-        return RunDirectory.open(target)
+    if not options:
+        return RunDirectory.open(target) if names_run(target) else _new_session(target, {})
     from minigpt.options import parse_overrides
 
-    return _new_session(target, parse_overrides(options) if options else {})
+    if names_run(target):
+        return _resumed_session(RunDirectory.open(target), parse_overrides(options))
+    return _new_session(target, parse_overrides(options))
 
 
 def _new_session(target: str, overrides: dict[str, str]) -> "TrainingSession":
@@ -86,11 +86,11 @@ def _new_session(target: str, overrides: dict[str, str]) -> "TrainingSession":
     return TrainingSession(config=config, preset=Path(target).stem)
 
 
-def _resumed_session(run: RunDirectory) -> "TrainingSession":
+def _resumed_session(run: RunDirectory, changes: Mapping[str, str]) -> "TrainingSession":
     from minigpt.session import TrainingSession
 
     _load_dashboard()
-    return TrainingSession(resume=run)
+    return TrainingSession(resume=run, changes=changes)
 
 
 def _load_dashboard() -> None:

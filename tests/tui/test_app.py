@@ -14,11 +14,12 @@ from textual.widgets import Static
 
 from minigpt.errors import UserError
 from minigpt.rundir import RunDirectory
+from minigpt.session import TrainingSession
 from tests.recorded import recorded_run
 from tui.app import MiniGPTApp
 from tui.screens.dialogs import ConfirmScreen, KeyGroup, KeysScreen, keys_of
 from tui.screens.home import HomeScreen
-from tui.start import names_run
+from tui.start import _from_command_line, names_run
 
 
 class MadeUpSession(threading.Thread):
@@ -30,6 +31,7 @@ class MadeUpSession(threading.Thread):
         self.error = error
         self.outcome: str | None = None
         self.phase = "training"
+        self.trouble = ""
         self.stop_requested = False
         self.offsets = {"events": 0}
         self.may_end = threading.Event()
@@ -270,13 +272,25 @@ async def test_a_resumed_run_goes_by_its_name(recorded: RunDirectory, monkeypatc
     from tui.screens.dashboard import DashboardScreen
 
     session = MadeUpSession()
-    monkeypatch.setattr("tui.start._resumed_session", lambda _: session)
+    monkeypatch.setattr("tui.start._resumed_session", lambda *_: session)
     app = MiniGPTApp()
     async with app.run_test() as pilot:
         await pilot.pause()
         app.resume_run(recorded)
         await until(pilot, lambda: isinstance(app.screen, DashboardScreen) and recorded.name in shown(app))
     session.may_end.set()
+
+
+def test_options_after_a_run_go_on_with_it_changed(recorded: RunDirectory) -> None:
+    """They were refused: a run could be made longer only by editing its config.toml."""
+    options = ["--train.max-steps=5000", "--train.log-interval", "5"]
+    session = _from_command_line(str(recorded.path), options)
+    assert isinstance(session, TrainingSession)
+    assert session._resume is not None and session._resume.path == recorded.path
+    assert session._changes == {"train.max_steps": "5000", "train.log_interval": "5"}
+    assert isinstance(_from_command_line(str(recorded.path), []), RunDirectory)
+    with pytest.raises(UserError, match="options look like"):
+        _from_command_line(str(recorded.path), ["5000"])
 
 
 # ── without a terminal ────────────────────────────────────────────────────────────────────────────────────────────

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import json
+import os
+import shutil
 import subprocess
 import sys
 import time
@@ -17,6 +19,7 @@ from minigpt.journal import JournalWriter
 from minigpt.telemetry import GpuReading, HostReading, ProcessReading, Reading, Telemetry
 from tests.recorded import MAX_STEPS, recorded_run
 from tui.app import MiniGPTApp
+from tui.ended import last_words
 from tui.figures import duration, short_count
 from tui.screens.checkpoints import CheckpointScreen
 from tui.screens.dashboard import DashboardScreen
@@ -49,6 +52,12 @@ async def dashboard(run=None, *, session=None, size=(120, 36)):
         await app.push_screen(screen)
         await pilot.pause()
         yield pilot, screen
+
+
+def made_up_session(run, **attributes):
+    """Stands for a training of this process."""
+    usual = {"phase": "training", "error": None, "outcome": None, "offsets": {"events": 0}, "trouble": ""}
+    return SimpleNamespace(run_directory=run, is_alive=lambda: True, **{**usual, **attributes})
 
 
 async def until(pilot, condition, seconds=8.0):
@@ -334,7 +343,7 @@ async def test_numbers_that_are_none_are_marked_on_the_chart(tmp_path):
     metrics.append({"step": 510, "attempt": 1, "train_loss": float("nan"), "tokens_per_second": float("inf")})
     metrics.close()
     async with dashboard(run) as (_, screen):
-        assert "× not a number: 1" in chart_text(screen)
+        assert "× NaN: 1" in chart_text(screen)
 
 
 async def test_text_of_a_model_is_shown_and_not_obeyed(tmp_path):
@@ -461,7 +470,7 @@ async def test_a_command_is_not_sent_again_before_its_answer(tmp_path):
             assert sorted(commands_of(run)) == ["pause", "save"]
             looks = []
             look = screen._following.poll
-            screen._following.poll = lambda: looks.append(1) or look()
+            screen._following.poll = lambda **held: looks.append(1) or look(**held)
             await pilot.pause(1.0)
             assert len(looks) <= 14
             answer_all(run, "saved", "paused")
@@ -523,7 +532,7 @@ async def test_a_run_that_is_resumed_does_not_show_what_was_abandoned(tmp_path):
     """It went on as paused at a step it had not come to, until its first row."""
     run = recorded_run(tmp_path, ended="paused", steps=1200)
     offsets = {"events": run.events_file.stat().st_size}
-    session = SimpleNamespace(phase="building", run_directory=run, error=None, outcome=None, offsets=offsets)
+    session = made_up_session(run, phase="building", offsets=offsets)
     with run.locked():
         async with dashboard(session=session) as (pilot, screen):
             assert "starting" in words_of(screen, "#header")
@@ -585,7 +594,7 @@ async def test_letters_typed_into_the_chat_are_no_commands(tmp_path):
             "Stopped early: no better validation loss for 5 evaluations; the best is that of",
         ),
         ("stopped", 1230, "stopped", "The last checkpoint is that of step 1,000. r resumes"),
-        ("failed", 1800, "crashed", "the disk is full. More in its console.log. The last checkpoint is that of"),
+        ("failed", 1800, "crashed", "the disk is full. The last checkpoint is that of"),
         ("", 900, "crashed", "the process that trained it is gone"),
     ],
 )
@@ -625,9 +634,7 @@ async def test_a_run_that_dies_under_the_screen_is_noticed(tmp_path):
 
 
 async def test_a_session_shows_its_phase_until_there_is_a_run(tmp_path):
-    session = SimpleNamespace(
-        phase="reading the corpus", run_directory=None, error=None, outcome=None, offsets={"events": 0}
-    )
+    session = made_up_session(None, phase="reading the corpus")
     async with dashboard(session=session) as (pilot, screen):
         assert words_of(screen, "#notice") == "reading the corpus"
         assert not screen.query(Chart)
@@ -643,7 +650,7 @@ async def test_a_session_shows_its_phase_until_there_is_a_run(tmp_path):
 
 async def test_a_session_that_fails_before_its_run_says_why():
     error = UserError("corpus.txt: no such file [red]")
-    session = SimpleNamespace(phase="ended", run_directory=None, error=error, outcome=None, offsets={"events": 0})
+    session = made_up_session(None, phase="ended", error=error)
     async with dashboard(session=session, size=(80, 24)) as (pilot, screen):
         assert "corpus.txt: no such file [red]" in screen_text(pilot.app)
         await pilot.press("p", "l", "2", "c", "[", "r")
@@ -652,7 +659,7 @@ async def test_a_session_that_fails_before_its_run_says_why():
 
 async def test_a_session_that_fails_later_says_what_was_saved(tmp_path):
     run = recorded_run(tmp_path, ended="", steps=1000)
-    session = SimpleNamespace(phase="training", run_directory=run, error=None, outcome=None, offsets={"events": 0})
+    session = made_up_session(run)
     with contextlib.ExitStack() as stack:
         stack.enter_context(run.locked())
         async with dashboard(session=session) as (pilot, screen):
@@ -722,3 +729,220 @@ async def test_letters_that_follow_the_key_to_the_chat_at_once_are_no_commands(t
             assert screen.query_one("#prompt").value == "spxc"
             assert commands_of(run) == []
             assert pilot.app.screen is screen
+
+
+# ── trouble ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def append_event(run, **event):
+    journal = JournalWriter(run.events_file)
+    journal.append({"time": 0.0, "step": 1000, "attempt": 1, **event})
+    journal.close()
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 36), (200, 60)], ids=str)
+def test_picture_of_a_troubled_run(snap_compare, tmp_path, size):
+    """Spikes, steps left out and a recovery, each marked and explained without colour."""
+    run = recorded_run(tmp_path, ended="", steps=1800)
+    append_event(run, event="notice", kind="spike", step=600, attempt=2, loss=2.9, message="leapt")
+    append_event(run, event="recovered", step=1750, attempt=3, resumed_from=1750, learning_rate_scale=0.5, message="b")
+    metrics = JournalWriter(run.metrics_file)
+    metrics.append({"step": 1760, "attempt": 3, "train_loss": None, "nonfinite_steps": 10, "resumed_from": 1750})
+    metrics.append({"step": 1770, "attempt": 3, "train_loss": 1.06, "elapsed": 180.0, "tokens_per_second": 20_480.0})
+    metrics.close()
+    with run.locked():
+        assert snap_compare(_app_with(run), terminal_size=size)
+
+
+async def test_going_back_is_said_and_stays_in_view(tmp_path):
+    run = recorded_run(tmp_path, ended="", steps=1000)
+    with run.locked():
+        async with dashboard(run) as (pilot, screen):
+            message = "the loss was no longer a finite number at step 1,000: back to step 750 [b]"
+            append_event(
+                run, event="recovered", attempt=2, resumed_from=750, learning_rate_scale=0.5, message=message, step=750
+            )
+            await until(pilot, lambda: message in toasts(pilot.app))
+            await until(pilot, lambda: "↺ learning rate × 0.5" in words_of(screen, "#header"))
+            await until(pilot, lambda: "step 750/" in words_of(screen, "#progress"))
+            append_event(run, event="handing_over", attempt=2, step=760)
+            await until(pilot, lambda: "● handing over" in words_of(screen, "#header"))
+
+
+async def test_changed_settings_are_said(tmp_path):
+    run = recorded_run(tmp_path, ended="stopped", steps=1000)
+    session = made_up_session(run, offsets={"events": run.events_file.stat().st_size})
+    with run.locked():
+        append_event(run, event="started", attempt=2, resumed_from=1000, changed={"train.max_steps": [2000, 5000]})
+        async with dashboard(session=session) as (pilot, _):
+            assert "Goes on with train.max_steps 2000 → 5000." in toasts(pilot.app)
+
+
+async def test_what_cannot_be_written_stands_there_while_it_lasts(tmp_path):
+    run = recorded_run(tmp_path, ended="", steps=1000)
+    session = made_up_session(run)
+    with run.locked():
+        async with dashboard(run, session=session) as (pilot, screen):
+            session.trouble = "cannot be written: No space left on device. The training goes on [b]"
+            await until(pilot, lambda: words_of(screen, "#notice") == session.trouble)
+            await pilot.pause()
+            assert screen.query_one("#notice").is_on_screen
+            session.trouble = ""
+            await until(pilot, lambda: words_of(screen, "#notice") == "")
+
+
+async def test_a_full_disk_of_another_process_run_is_said(tmp_path, monkeypatch):
+    free = [3 << 20]
+    monkeypatch.setattr("tui.ended.shutil.disk_usage", lambda _: SimpleNamespace(free=free[0]))
+    run = recorded_run(tmp_path, ended="", steps=1000)
+    with run.locked():
+        async with dashboard(run) as (pilot, screen):
+            await until(pilot, lambda: "The disk is full: 3 MiB are left" in words_of(screen, "#notice"))
+            free[0] = 1 << 30
+            await until(pilot, lambda: words_of(screen, "#notice") == "")
+
+
+@pytest.mark.parametrize("own", [True, False])
+async def test_a_directory_that_vanishes_is_no_end_of_the_screen(tmp_path, own):
+    """Its lock could not be asked any more, and a run in training was called a crashed one."""
+    run = recorded_run(tmp_path, ended="", steps=1000)
+    session = made_up_session(run) if own else None
+    with run.locked():
+        async with dashboard(run, session=session) as (pilot, screen):
+            shutil.rmtree(run.path)
+            await until(pilot, lambda: "vanished" in words_of(screen, "#notice"))
+            if own:
+                assert "The training goes on" in words_of(screen, "#notice")
+                assert "● training" in words_of(screen, "#header")
+                session.error = RuntimeError("boom [b]")
+                await until(pilot, lambda: "RuntimeError: boom [b]. The directory" in words_of(screen, "#notice"))
+            await pilot.press(*"lt2s", "R", "escape")
+            await pilot.pause()
+            assert pilot.app.screen is screen
+
+
+async def test_a_crash_shows_the_last_words_of_its_log(tmp_path):
+    """And nothing of the log of an earlier attempt, nor of a pipe in its place."""
+    run = recorded_run(tmp_path, ended="", steps=900)
+    words = "one\ntwo\n\n  three [b]\n\x1b[31mMemoryError: \u202eboom\n"
+    run.console_file.write_text("x" * 100_000 + "\n" + words)
+    began = json.loads(run.events_file.read_text().splitlines()[0])["time"]
+    os.utime(run.console_file, (began + 9, began + 9))
+    async with dashboard(run, size=(80, 24)) as (_, screen):
+        lines = words_of(screen, "#notice").splitlines()[-3:]
+        assert lines == [
+            "console.log │ two",
+            "            │   three [b]",
+            "            │ ␛[31mMemoryError: �boom",
+        ]
+        assert screen.query_one("#loss").size.height >= 4
+    assert last_words(run, began + 10) == []
+    run.console_file.unlink()
+    assert last_words(run, None) == []
+    os.mkfifo(run.console_file)
+    assert last_words(run, None) == []
+
+
+# ── answers ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_save_is_answered_by_the_checkpoint_that_was_being_written(tmp_path):
+    """It is written beside the training: `saved` comes some steps later, with the checkpoint's own step."""
+    run = recorded_run(tmp_path, ended="", steps=1000)
+    with run.locked():
+        async with dashboard(run) as (pilot, screen):
+            await pilot.press("s")
+            (path,) = run.commands_dir.glob("*.json")
+            append_event(run, event="sampled", step=1250)
+            append_event(run, event="saved", step=1003, checkpoint="step-00001003", best=False, command=path.stem)
+            await until(pilot, lambda: "Saved a checkpoint at step 1,003." in toasts(pilot.app))
+            assert not screen._steering.is_waiting()
+
+
+async def test_a_save_that_failed_is_answered_too(tmp_path):
+    run = recorded_run(tmp_path, ended="", steps=1000)
+    with run.locked():
+        async with dashboard(run) as (pilot, screen):
+            await pilot.press("s")
+            (path,) = run.commands_dir.glob("*.json")
+            message = "the checkpoint of step 1,000 could not be written (No space left on device)"
+            append_event(run, event="notice", kind="disk", message=message, command=path.stem)
+            await until(pilot, lambda: message in toasts(pilot.app))
+            assert toasts(pilot.app).count(message) == 1 and not screen._steering.is_waiting()
+
+
+async def test_an_answer_that_comes_late_is_still_an_answer(tmp_path, monkeypatch):
+    monkeypatch.setattr("tui.steering.ANSWER_PATIENCE", 0.2)
+    run = recorded_run(tmp_path, ended="", steps=1000)
+    with run.locked():
+        async with dashboard(run) as (pilot, _):
+            await pilot.press("s")
+            await until(pilot, lambda: any("has not answered" in toast for toast in toasts(pilot.app)), 3.0)
+            answer_all(run, "saved")
+            await until(pilot, lambda: "Saved a checkpoint at step 1,000." in toasts(pilot.app), 3.0)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 36)], ids=str)
+async def test_messages_do_not_cover_the_prompt(tmp_path, size):
+    """They stood at the bottom, over what was being typed."""
+    app = _app_with(recorded_run(tmp_path))
+    async with app.run_test(size=size, notifications=True) as pilot:
+        await until(pilot, lambda: app.screen.query("#prompt"))
+        await pilot.press("c", "x")
+        app.screen.notify("line\n" * 3)
+        await until(pilot, lambda: app.screen.query("Toast") and app.screen.query_one("Toast").region.height)
+        toast, prompt = app.screen.query_one("Toast").region, app.screen.query_one("#prompt").region
+        assert toast.y >= 2 and toast.bottom <= prompt.y
+
+
+# ── a trainer that dies ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+class OfItsOwn(BaseException):
+    """Nothing that `except Exception` catches, like KeyboardInterrupt."""
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ValueError("[b]a bug\x1b"), "Crashed: ValueError: [b]a bug␛. The last checkpoint is that of step 10."),
+        (OfItsOwn(), "Crashed: OfItsOwn(). The last checkpoint is that of step 10."),
+        (UserError("no [b]rate"), "Crashed: no [b]rate. The last checkpoint is that of step 10."),
+    ],
+    ids=["Exception", "BaseException", "UserError"],
+)
+@pytest.mark.parametrize("vanished", [False, True])
+async def test_a_trainer_that_dies_leaves_no_frozen_screen(tiny_config, monkeypatch, error, words, vanished):
+    """What happened, what was saved and how to go on: with a real training that dies in its thread at step 12."""
+    from minigpt.session import TrainingSession
+    from minigpt.trainer import Trainer
+
+    step = Trainer._step
+
+    def dies(trainer):
+        if trainer.counters.step == 12:
+            trainer.saver.finish()
+            if vanished:
+                shutil.rmtree(trainer.run.path)
+            raise error
+        step(trainer)
+
+    monkeypatch.setattr(Trainer, "_step", dies)
+    monkeypatch.setattr("minigpt.session.traceback.format_exc", lambda: "")
+    app = MiniGPTApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        app._show_session(TrainingSession(config=tiny_config), "a new run")
+        await until(pilot, lambda: isinstance(app.screen, DashboardScreen) and app.screen.query("#notice"), 30)
+        screen = app.screen
+        await until(pilot, lambda: "Esc goes back" in words_of(screen, "#notice"), 30)
+        shown = words_of(screen, "#notice")
+        if vanished:
+            assert "The directory of this run has vanished" in shown
+            assert words.removeprefix("Crashed: ").partition(". The last")[0] in shown
+        else:
+            assert words in shown and "r resumes, R with other settings" in shown
+            assert "✗ crashed" in words_of(screen, "#header")
+        assert not app.session.is_alive()
+        await pilot.press("l", "t", "escape", "escape")
+        await pilot.pause()
+        assert app.screen is app._home

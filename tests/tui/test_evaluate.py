@@ -242,7 +242,7 @@ def test_two_texts_are_kept_in_two_files(run: RunDirectory) -> None:
 
 def test_a_result_of_anything() -> None:
     """Guards the list against a file in which somebody wrote something else."""
-    assert result_text({"step": "x", "nll": [], "corpus": None, "accuracy": True}).plain.startswith("step –  None")
+    assert result_text({"step": "x", "nll": [], "corpus": None, "accuracy": True}).plain.startswith("step –  \nloss –")
 
 
 @pytest.mark.parametrize("size", [(80, 20), (64, 33)], ids=lambda size: "x".join(map(str, size)))

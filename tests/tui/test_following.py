@@ -5,8 +5,10 @@ import pytest
 from minigpt.journal import JournalWriter
 from minigpt.rundir import RunDirectory, RunState
 from tests.recorded import MAX_STEPS, recorded_run
+from tui.curves import loss_picture, perplexity_picture
 from tui.following import Following
 from tui.pace import BUDGET, EAGER_FOR, LONGEST, SHORTEST, SHORTEST_EAGER, Pace
+from tui.plot import draw
 
 
 def test_a_run_that_ended(tmp_path):
@@ -217,3 +219,102 @@ def test_a_model_that_could_not_be_compiled(tmp_path):
     events.close()
     following.poll()
     assert following.not_compiled == ""
+
+
+def _append(run, **event):
+    journal = JournalWriter(run.events_file)
+    journal.append({"time": 0.0, **event})
+    journal.close()
+
+
+def test_what_the_training_went_back_from_is_abandoned(tmp_path):
+    """A run that diverges goes back within its process: its samples and spikes go as after a crash, its start stays."""
+    run = recorded_run(tmp_path, ended="", steps=1000)
+    following = Following(run)
+    for step in (400, 900):
+        _append(run, event="notice", kind="spike", step=step, attempt=1, loss=2.0 + step / 1000)
+    following.poll()
+    assert following.spikes == [(400, 2.4), (900, 2.9)]
+    message = "back to 750"
+    with run.locked():
+        _append(
+            run,
+            event="recovered",
+            step=750,
+            attempt=2,
+            resumed_from=750,
+            learning_rate_scale=0.25,
+            recoveries=2,
+            reason="diverged",
+            message=message,
+        )
+        assert [event["event"] for event in following.poll()[1]] == ["recovered"]
+        assert [row["step"] for row in following.samples] == [250, 500, 750]
+        assert following.spikes == [(400, 2.4)]
+        assert (following.step, following.latest("train_loss")) == (750, None)
+        assert following.started["attempt"] == 1 and following.max_steps == MAX_STEPS
+        assert following.learning_rate_scale == 0.25
+        metrics = JournalWriter(run.metrics_file)
+        metrics.append({"step": 760, "attempt": 2, "train_loss": None, "nonfinite_steps": 10, "resumed_from": 750})
+        metrics.append({"step": 770, "attempt": 2, "train_loss": 1.3, "nonfinite_steps": 2})
+        metrics.close()
+        following.poll()
+        assert (following.step, following.latest("train_loss")) == (770, 1.3)
+        picture = loss_picture(following, logarithmic=False)
+        assert (picture.rollbacks, picture.recoveries, picture.spikes) == ((750,), (), ((400, 2.4),))
+        assert "↺ went back" in dict(picture.legend) and "▲ spike" in dict(picture.legend)
+        assert "× NaN: 1" in dict(picture.legend)
+        assert "┊ resumed" not in dict(picture.legend)
+
+
+def test_handing_over_is_a_state_until_somebody_else_has_started(tmp_path):
+    run = recorded_run(tmp_path, ended="", steps=100)
+    following = Following(run)
+    with run.locked():
+        _append(run, event="handing_over", step=100, attempt=1)
+        following.poll()
+        assert following.handing_over and following.state is RunState.TRAINING
+        _append(run, event="started", step=100, attempt=2, resumed_from=100)
+        following.poll()
+        assert not following.handing_over
+
+
+def test_files_that_were_written_anew_tell_nothing_twice(tmp_path):
+    """The trainer puts a deleted directory back, with the old events in it: each of them had come as a message again."""
+    run = recorded_run(tmp_path, ended="", steps=600)
+    following = Following(run)
+    following.poll()
+    before = following.events_read, len(following.samples), following.started
+    content = run.events_file.read_text(), run.samples_file.read_text()
+    for path, text in zip((run.events_file, run.samples_file), content, strict=True):
+        path.rename(path.with_suffix(".old"))  # a file of its own, not the same inode again
+        path.write_text(text)
+    _append(run, event="notice", kind="disk", step=600, attempt=1, message="made again")
+    assert [event["event"] for event in following.poll()[1]] == ["notice"]
+    assert (following.events_read - 1, len(following.samples), following.started) == before
+
+
+@pytest.mark.parametrize("name", [["started"], {"event": 1}, None, 7, "recovered", "notice"])
+def test_events_of_any_shape(tmp_path, name):
+    """A list in the place of a name has no hash, and ended the screen."""
+    run = recorded_run(tmp_path, ended="", steps=100)
+    following = Following(run)
+    for value in ("x", None, -1, 10**30, 1e400, [1], True):
+        keys = ("step", "attempt", "resumed_from", "learning_rate_scale", "loss", "changed", "kind", "message", "time")
+        _append(run, event=name, **dict.fromkeys(keys, value))
+        _append(run, event=name, kind="spike", loss=value, step=50, attempt=value)
+    following.poll()
+    assert loss_picture(following, logarithmic=True)
+    assert 0 < following.learning_rate_scale <= 1
+
+
+def test_a_spike_stands_where_it_was_and_a_rollback_at_the_bottom(tmp_path):
+    """No colour alone: each has a character of its own."""
+    run = recorded_run(tmp_path, ended="", steps=1000)
+    following = Following(run)
+    _append(run, event="notice", kind="spike", step=500, attempt=1, loss=4.0)
+    _append(run, event="notice", kind="spike", step=600, attempt=1, loss=1e300)
+    following.poll()
+    rows = ["".join(map(chr, row)) for row in draw(loss_picture(following, logarithmic=False), 80, 20).codes.tolist()]
+    assert sum(row.count("▲") for row in rows[1:]) == 2 and "▲" in rows[1]
+    assert "▲" not in "".join(map(chr, draw(perplexity_picture(following, True), 80, 20).codes.ravel().tolist()))

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +77,8 @@ def rows(app: MiniGPTApp, table: str) -> list[list[str]]:
 class Asked(MiniGPTApp):
     """Notes what it is asked for instead of doing it."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *, read_only: bool = False) -> None:
+        super().__init__(read_only=read_only)
         self.asked: list[tuple[str, str]] = []
 
     def start_run(self, target: str, overrides: dict[str, str] | None = None) -> None:
@@ -87,8 +87,11 @@ class Asked(MiniGPTApp):
     def open_run(self, run: RunDirectory) -> None:
         self.asked.append(("open", run.name))
 
-    def resume_run(self, run: RunDirectory) -> None:
+    def resume_run(self, run: RunDirectory, changes: Mapping[str, str] | None = None) -> None:
         self.asked.append(("resume", run.name))
+
+    def ask_and_resume(self, run: RunDirectory) -> None:
+        self.asked.append(("ask", run.name))
 
 
 async def settle(pilot: Pilot[Any]) -> None:
@@ -145,8 +148,55 @@ async def test_a_live_run_comes_first_and_cannot_be_resumed(runs: Path) -> None:
         async with app.run_test(size=(120, 36)) as pilot:
             await settle(pilot)
             assert rows(app, "runs")[0] == ["live", "training", "1,250", "2,000", "1.7500", "now"]
-            await pilot.press("down", "down", "r")
+            await pilot.press("r", "R")
             assert not app.asked
+            await pilot.press("enter")
+            assert app.asked == [("open", "live")]
+
+
+async def test_the_runs_stand_first_while_one_is_trained(runs: Path) -> None:
+    """Whoever comes back in the morning is to find the run with the first key, and the presets below it."""
+    make_run(runs, "ended", event="finished", hours_ago=1)
+    live = make_run(runs, "live", hours_ago=5)
+    app = Asked()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        home = app.screen
+        assert isinstance(home, HomeScreen)
+        presets, listed = home.query_one("#presets", RowTable), home.query_one("#runs", RowTable)
+        assert presets.has_focus and presets.region.y < listed.region.y
+        with live.locked():
+            await pilot.press("down")
+            home._read_runs()
+            await settle(pilot)
+            assert listed.has_focus and listed.chosen == str(live.path)
+            assert listed.region.bottom <= presets.region.y and presets.size.height >= 3
+            await pilot.press("down", "down", "enter", "up", "enter")
+            assert app.asked == [("start", "quickstart"), ("open", "ended")]
+        home._read_runs()
+        await settle(pilot)
+        assert presets.region.bottom <= listed.region.y and listed.has_focus
+
+
+@pytest.mark.parametrize(("event", "key", "asked"), [("finished", "r", "ask"), ("stopped", "R", "ask")])
+async def test_a_run_is_gone_on_with_under_other_settings(runs: Path, event: str, key: str, asked: str) -> None:
+    """A finished run has nothing left to train: `r` asks how much longer."""
+    make_run(runs, "only", event=event)
+    app = Asked()
+    async with app.run_test() as pilot:
+        await settle(pilot)
+        await pilot.press("down", "down", key)
+        assert app.asked == [(asked, "only")]
+
+
+async def test_read_only_offers_no_presets(runs: Path) -> None:
+    make_run(runs, "only", event="finished")
+    app = Asked(read_only=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        assert not app.screen.query_one("#presets").display
+        await pilot.press("r", "R", "enter")
+        assert app.asked == [("open", "only")]
 
 
 async def test_hostile_names_are_shown_as_they_are(runs: Path) -> None:

@@ -9,7 +9,9 @@ from textual.screen import ModalScreen
 from textual.widgets import DataTable
 
 from minigpt.errors import UserError
+from minigpt.journal import number_in
 from minigpt.rundir import Checkpoint, RunDirectory
+from tui.figures import loss_figure
 from tui.models import NEWEST
 from tui.widgets.row_table import Entry, Field, RowTable
 
@@ -61,6 +63,6 @@ def checkpoint_entries(run: RunDirectory) -> list[Entry]:
 
 
 def _entry(key: str, label: str, checkpoint: Checkpoint) -> Entry:
-    loss = checkpoint.info().get("val_loss")
-    shown = f"{loss:.4f}" if isinstance(loss, int | float) else "–"
+    loss = number_in(checkpoint.info(), "val_loss")
+    shown = "–" if loss is None else loss_figure(loss)
     return Entry(key, (label, f"{checkpoint.step:,}", shown))

@@ -1,7 +1,7 @@
 """The dashboard: one run, live, in another process or long over, drawn from its directory alone."""
 
 import asyncio
-from time import monotonic, thread_time
+from time import monotonic, thread_time, time
 from typing import TYPE_CHECKING
 
 from textual import events
@@ -15,14 +15,16 @@ from textual.widget import Widget
 from textual.widgets import Footer, Input, Static, TextArea
 
 from minigpt.commands import CommandName
+from minigpt.display import changed_settings
 from minigpt.errors import UserError
-from minigpt.inert import inert, inert_line
-from minigpt.journal import Row
+from minigpt.inert import inert_line, inert_pane
+from minigpt.journal import Row, count_in, text_in
 from minigpt.rundir import RunDirectory, RunState
 from minigpt.telemetry import Telemetry
+from tui.absence import last_seen, remember, since_then
 from tui.curves import loss_picture, perplexity_picture
-from tui.ended import how_it_ended
-from tui.following import Following
+from tui.ended import how_it_ended, trouble_of
+from tui.following import LONGEST_MESSAGE, Following
 from tui.models import NEWEST
 from tui.pace import SLACK, Pace
 from tui.plot import Picture
@@ -47,6 +49,7 @@ EAGER_INTERVAL = 0.5  # both, while the first points are waited for
 BATCH_TIME = 0.01
 ANSWER_INTERVAL = 0.1  # while a command waits for its answer
 NOTICE_TIMEOUT = 10.0
+ABSENCE_SHOWN = 90.0  # seconds that it is told what happened meanwhile
 BITE_INTERVAL = 0.01  # while the beginning of a long run is still being read
 
 PANES = {"charts": "charts", "sample": "sample", "chat": "chat", "epochs": "epochs", "evaluate": "evaluate"}
@@ -69,16 +72,18 @@ class DashboardScreen(Screen[None]):
         Binding("s", "send('save')", "save", tooltip="save a checkpoint now"),
         Binding("g", "send('sample')", "sample", tooltip="let the model write a sample now"),
         Binding("x", "stop", "stop", tooltip="save a checkpoint and end the training; asks first"),
-        Binding("r", "resume", "resume", tooltip="go on with a run that ended before its last step"),
+        Binding("r", "resume", "resume", tooltip="go on with a run that has ended; asks how long if it has finished"),
+        Binding("R", "resume_changed", "resume with other settings", show=False),
         # With priority, so that the focus is there before the next key: letters typed after it must not steer the run.
         Binding("c", "focus_chat", "chat", tooltip="go to the chat", priority=True),
         Binding("e", "turn_to('evaluate')", "evaluate", tooltip="evaluate a checkpoint, or a text; again: the charts"),
-        Binding("t", "turn_to('epochs')", "table", tooltip="the table of epochs; again: the charts"),
+        # Not in the footer: it would take the last keys' place on 80 columns.
+        Binding("t", "turn_to('epochs')", "table", tooltip="the table of epochs; again: the charts", show=False),
         Binding("o,ctrl+o", "choose_checkpoint", "choose the checkpoint that answers and is evaluated", show=False),
         Binding("l", "toggle_log", "loss and perplexity: linear, one of them or both logarithmic", show=False),
         Binding("left_square_bracket", "leaf(-1)", "older sample", show=False, key_display="["),
         Binding("right_square_bracket", "leaf(1)", "newer sample", show=False, key_display="]"),
-        Binding("escape", "leave_main", "back to the charts", show=False),
+        Binding("escape", "leave_main", "close the notice, or back to the charts", show=False),
         Binding("1", "show_pane('charts')", "charts", show=False),
         Binding("2", "show_pane('sample')", "sample and memory", show=False),
         Binding("3", "show_pane('chat')", "chat", show=False),
@@ -112,6 +117,13 @@ class DashboardScreen(Screen[None]):
         self._which = NEWEST
         """Which checkpoint answers and is evaluated."""
         self._reported: BaseException | None = None
+        self._absence = ""
+        """What happened since the user looked last, until that is closed."""
+        self._was_chosen = run is not None
+
+    @property
+    def _read_only(self) -> bool:
+        return self.app.read_only  # type: ignore[attr-defined, no-any-return]
 
     # ── building ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -151,18 +163,25 @@ class DashboardScreen(Screen[None]):
                 Vertical(
                     Vertical(Chart("loss", id="loss"), Chart("perplexity", id="perplexity"), id="charts"),
                     EpochsPane(id="epochs"),
-                    EvaluatePane(run, id="evaluate"),
+                    EvaluatePane(run, read_only=self._read_only, id="evaluate"),
                     id="main",
                 ),
                 Vertical(
                     Vertical(MemoryPane(id="memory"), SamplePane(id="sample"), id="facts"),
-                    ChatPane(run),
+                    ChatPane(run, read_only=self._read_only),
                     id="side",
                 ),
             )
+            if not self.query(SamplePane):
+                return  # the screen was left meanwhile
             self.remove_class("-opening")
             self._following = following
             self._open_telemetry()
+            if self._was_chosen:  # and is not about to begin under the user's eyes
+                self._absence = since_then(last_seen(run), following, time())
+                self.set_timer(ABSENCE_SHOWN, self._close_absence)
+            else:
+                self._tell_changes(following.started)
             for chart in self.query(Chart):
                 chart.show(self._picture_for(chart))
             self._charts_behind = True
@@ -175,10 +194,10 @@ class DashboardScreen(Screen[None]):
         if following is None:
             return
         started = following.started
-        pid = started.get("pid") if following.is_live and not following.starting else None
-        pid = pid if isinstance(pid, int) else None
-        uuid = started.get("device_uuid")
-        uuid = uuid if isinstance(uuid, str) else None
+        pid = count_in(started, "pid") if following.is_live and not following.starting else None
+        pid = pid if pid is not None and pid < 2**31 else None
+        told = following.told("device_uuid")
+        uuid = told if told and told.isascii() and told.isprintable() else None
         wants_gpu = started.get("device") == "cuda"
         if self._measured != (pid, wants_gpu, uuid) or self._telemetry is None:
             self._measured = (pid, wants_gpu, uuid)
@@ -213,7 +232,7 @@ class DashboardScreen(Screen[None]):
         if following is None:
             return
         before = following.state, following.starting
-        grown, new_events = following.poll()
+        grown, new_events = following.poll(held=self._trains_here())
         self._charts_behind |= grown
         for event in new_events:
             self._take_event(event)
@@ -223,23 +242,37 @@ class DashboardScreen(Screen[None]):
             self._pace.hurry()
             self._open_telemetry()
             self._show_all()
+        elif following.is_live:
+            self._show_notice()
         await self._draw_due()
 
     def _take_event(self, event: Row) -> None:
         name = event.get("event")
         if name == "started":
             self._open_telemetry()
+            self._tell_changes(event)
         elif name == "saved":
             self.query_one(ChatPane).refresh_checkpoint()
             self.query_one(EvaluatePane).refresh_checkpoint()
         elif name == "sampled":
             self._show_samples()
         if (answer := self._steering.answer(event)) is not None:
-            self.notify(inert(answer), markup=False, timeout=3)
+            # An answer in other words than the usual is bad news, such as a checkpoint that could not be written.
+            self.notify(inert_pane(answer), markup=False, timeout=NOTICE_TIMEOUT if name == "notice" else 3)
             self._drawn_at = 0.0
-        elif name == "notice":
-            self.notify(inert(str(event.get("message", ""))), markup=False, timeout=NOTICE_TIMEOUT)
+        elif name in {"notice", "recovered"}:
+            self.notify(inert_pane(text_in(event, "message")[:LONGEST_MESSAGE]), markup=False, timeout=NOTICE_TIMEOUT)
             self._show_notice()
+
+    def _tell_changes(self, started: Row) -> None:
+        if changed := changed_settings(started):
+            self.notify(f"Goes on with {changed}.", markup=False, timeout=NOTICE_TIMEOUT)
+
+    def _trains_here(self) -> bool:
+        session = self.session
+        if session is None or session.error is not None or session.outcome is not None:
+            return False
+        return session.is_alive()
 
     def _give_up_waiting(self, following: Following) -> None:
         if not following.is_live:
@@ -310,7 +343,7 @@ class DashboardScreen(Screen[None]):
         if self._following is not None:
             top = self.query_one("#header", StatusLine)
             width = top.content_size.width or self.size.width - 2
-            top.show(header(self._following, width))
+            top.show(header(self._following, width, read_only=self._read_only))
             self.query_one("#progress", StatusLine).show(progress(self._following, width))
 
     def _show_samples(self) -> None:
@@ -340,22 +373,34 @@ class DashboardScreen(Screen[None]):
             notice = f"The training did not start.\n\n{what}\n\nEsc goes back to the home screen."
         elif session.outcome is not None:
             notice = "Stopped before the training began.\n\nEsc goes back to the home screen."
-        self._write_notice(inert(notice))
+        self._write_notice(inert_pane(notice))
 
     def _show_notice(self) -> None:
         """What happened to a run that is not being trained, and how to go on; of one that is, what went otherwise."""
         following = self._following
         assert following is not None
         if following.is_live:
-            self._write_notice(inert_line(following.not_compiled))
+            session = self.session if self._trains_here() else None
+            told = [trouble_of(following.run, session), following.not_compiled]
         else:
-            self._write_notice(how_it_ended(following, self.session.error if self.session else None))
+            error = self.session.error if self.session else None
+            told = [how_it_ended(following, error, read_only=self._read_only)]
+        self._write_notice("\n".join(inert_pane(words) for words in [self._absence, *told] if words))
+
+    def _close_absence(self) -> None:
+        if self._absence:
+            self._absence = ""
+            self._show_notice()
 
     def _write_notice(self, text: str) -> None:
         notice = self.query_one("#notice", Static)
         if str(notice.content) != text:
             notice.update(text)
         self.set_class(bool(text), "-notice")
+
+    def on_unmount(self) -> None:
+        if self._following is not None:
+            remember(self._following, time())
 
     def on_resize(self, event: events.Resize) -> None:
         self.call_after_refresh(self._show_all)
@@ -365,12 +410,14 @@ class DashboardScreen(Screen[None]):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         following = self._following
         live = following is not None and following.is_live
+        if self._read_only and action in {"pause", "send", "stop", "resume", "resume_changed"}:
+            return False
         if action in {"pause", "send", "stop"}:
             return live
         if action == "leave_main":
-            return not self.has_class("-main-charts")  # else it leads to the home screen
-        if action == "resume":
-            return following is not None and following.state in {RunState.STOPPED, RunState.CRASHED}
+            return bool(self._absence) or not self.has_class("-main-charts")  # else it leads to the home screen
+        if action in {"resume", "resume_changed"}:
+            return following is not None and not live
         if action in {"focus_chat", "turn_to"} and isinstance(self.focused, Input | TextArea):
             return False  # there it is a letter
         if action in {"focus_chat", "turn_to", "toggle_log", "leaf", "choose_checkpoint", "show_pane"}:
@@ -409,8 +456,16 @@ class DashboardScreen(Screen[None]):
         self.app.push_screen(ConfirmScreen("Stop this run?", question, choices), answered)
 
     def action_resume(self) -> None:
-        """Go on with a run that ended before its last step."""
-        self.app.resume_run(self.run_directory)  # type: ignore[attr-defined]
+        """Go on with a run that has ended; one that has finished needs to be made longer for that."""
+        if self._following is not None and self._following.state is RunState.FINISHED:
+            self.action_resume_changed()
+        else:
+            self.app.resume_run(self.run_directory)  # type: ignore[attr-defined]
+
+    def action_resume_changed(self) -> None:
+        """Ask with which settings to go on."""
+        if self.run_directory is not None:
+            self.app.ask_and_resume(self.run_directory)  # type: ignore[attr-defined]
 
     def action_focus_chat(self) -> None:
         """Go into the chat."""
@@ -445,8 +500,11 @@ class DashboardScreen(Screen[None]):
         self.action_show_pane("charts" if self.has_class(f"-main-{name}") and self._pane == name else name)
 
     def action_leave_main(self) -> None:
-        """Bring the charts back."""
-        self.action_show_pane("charts")
+        """Close what is told of an absence, or else bring the charts back."""
+        if self._absence:
+            self._close_absence()
+        else:
+            self.action_show_pane("charts")
 
     def action_show_pane(self, name: str) -> None:
         """Bring a pane to the front where they are tabs; go into one that takes keys in any case."""

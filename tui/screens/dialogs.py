@@ -12,7 +12,7 @@ from textual.dom import DOMNode
 from textual.screen import ModalScreen, Screen
 from textual.widgets import Button, Static
 
-from minigpt.inert import inert
+from minigpt.inert import inert_pane
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,9 @@ class ConfirmScreen(ModalScreen[str]):
     def compose(self) -> ComposeResult:
         last = list(self._choices.values())[-1] if self._choices else None
         with Vertical(id="dialog") as dialog:
-            dialog.border_title = Text(inert(self._title))
+            dialog.border_title = Text(inert_pane(self._title))
             with VerticalScroll(id="dialog-text", can_focus=False):
-                yield Static(inert(self._text), markup=False)
+                yield Static(inert_pane(self._text), markup=False)
             with Horizontal(id="dialog-choices"):
                 for choice in self._choices.values():
                     key = _KEY_NAMES.get(choice.key, choice.key)

@@ -19,7 +19,7 @@ from minigpt.paths import runs_dir
 from minigpt.presets import Preset, list_presets
 from minigpt.run_list import LIVE, RunList, RunSummary, age, now
 from minigpt.rundir import RunDirectory, RunState
-from tui.figures import short_count
+from tui.figures import loss_figure, short_count
 from tui.widgets.row_table import Entry, Field, RowTable
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ class HomeScreen(Screen[None]):
 
     BINDING_GROUP_TITLE = "Home"
     BINDINGS = [
-        Binding("r", "resume", "resume the run"),
+        Binding("r", "resume", "resume the run", tooltip="go on with the run; asks how long if it has finished"),
+        Binding("R", "resume_changed", "resume the run with other settings", show=False),
     ]
 
     class RunsRead(Message):
@@ -82,7 +83,12 @@ class HomeScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         with Vertical(id="home"):
             yield Static(
-                Text.assemble(("minigpt-tui", "bold"), "  train a small GPT, watch it learn, talk to it"),
+                Text.assemble(
+                    ("minigpt-tui", "bold"),
+                    "  read-only: watch runs, talk to them"
+                    if self._app.read_only
+                    else "  train a small GPT, watch it learn, talk to it",
+                ),
                 id="home-title",
             )
             yield Static(self._what_to_do(), id="home-hint")
@@ -110,6 +116,7 @@ class HomeScreen(Screen[None]):
         self._show_presets()
         self.show_status(self._status)
         self.query_one("#runs").display = False
+        self.query_one("#presets").display = not self._app.read_only
         self.query_one("#presets", RowTable).focus()
         self.set_interval(REFRESH_INTERVAL, self._read_runs)
         # Whatever needs pydantic or torch waits until the first frame is on the screen.
@@ -147,6 +154,10 @@ class HomeScreen(Screen[None]):
     # ── presets ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def _what_to_do(self) -> Text:
+        if self._app.read_only:
+            return Text.assemble(("Enter", "bold"), " opens a run; choose with the arrow keys.")
+        if any(summary.state in LIVE for summary in self._runs or []):
+            return Text.assemble(("Enter", "bold"), " opens a run, those in training first, or starts a preset below.")
         if self._runs:
             return Text.assemble(("Enter", "bold"), " starts a preset or opens a run; choose with the arrow keys.")
         if any(preset.name == "quickstart" for preset in self._presets):
@@ -209,11 +220,29 @@ class HomeScreen(Screen[None]):
             return
         runs.display, empty.display = bool(message.runs), not message.runs
         self.query_one("#home-hint", Static).update(self._what_to_do())
+        if not self._app.read_only:
+            self._put_first(any(summary.state in LIVE for summary in message.runs))
         if not message.runs:
             place = inert_line(str(runs_dir()).replace(str(Path.home()), "~", 1))
             empty.update(f"No runs yet. Each run you start is kept in {place},\nto be opened, resumed or talked to.")
             self.query_one("#presets").focus()
+        elif self._app.read_only:
+            runs.focus()
         self.refresh_bindings()
+
+    def _put_first(self, live: bool) -> None:
+        """Let the runs stand above the presets while one is being trained: to look at it is why one is here."""
+        if live == self.has_class("-live"):
+            return
+        runs, presets = self.query_one("#runs", RowTable), self.query_one("#presets", RowTable)
+        self.set_class(live, "-live")
+        if not live:
+            runs.parent.move_child(runs, after=self.query_one("#about"))  # type: ignore[union-attr]
+            return
+        runs.parent.move_child(runs, before=presets)  # type: ignore[union-attr]
+        if not runs.has_focus:
+            runs.move_cursor(row=0, animate=False)
+            runs.focus()
 
     def _chosen_run(self) -> RunSummary | None:
         table = self.query_one("#runs", RowTable)
@@ -228,9 +257,9 @@ class HomeScreen(Screen[None]):
     # ── keys ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action == "resume":
+        if action in {"resume", "resume_changed"}:
             summary = self._chosen_run()
-            return summary is not None and summary.state not in LIVE
+            return summary is not None and summary.state not in LIVE and not self._app.read_only
         return True
 
     def on_descendant_focus(self) -> None:
@@ -264,8 +293,17 @@ class HomeScreen(Screen[None]):
 
     def action_resume(self) -> None:
         """Go on with the chosen run."""
-        if (summary := self._chosen_run()) is not None:
+        if (summary := self._chosen_run()) is None:
+            return
+        if summary.state is RunState.FINISHED:
+            self.action_resume_changed()
+        else:
             self._app.resume_run(RunDirectory(summary.run.path))
+
+    def action_resume_changed(self) -> None:
+        """Ask with which settings to go on with the chosen run."""
+        if (summary := self._chosen_run()) is not None:
+            self._app.ask_and_resume(RunDirectory(summary.run.path))
 
 
 def _states(runs: list[RunSummary] | None) -> list[tuple[Path, RunState]] | None:
@@ -278,7 +316,7 @@ def _entry(summary: RunSummary, time: float) -> Entry:
         _STATES[summary.state],
         _UNKNOWN if summary.step is None else f"{summary.step:,}",
         f"{summary.max_steps:,}" if summary.max_steps else _UNKNOWN,  # none if the time is what ends it
-        _UNKNOWN if summary.best is None else f"{summary.best[1]:.4f}",
+        _UNKNOWN if summary.best is None else loss_figure(summary.best[1]),
         "now" if summary.state in LIVE else age(time - summary.written),
     )
     return Entry(str(summary.run.path), cells, "bold" if summary.state in LIVE else "")

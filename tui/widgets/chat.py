@@ -11,7 +11,7 @@ from textual.content import Content
 from textual.timer import Timer
 from textual.widgets import Input, Label, Static
 
-from minigpt.inert import inert, inert_line
+from minigpt.inert import inert, inert_line, inert_pane
 from minigpt.prompt import typed_prompt
 from minigpt.rundir import RunDirectory
 from tui.answering import Answer, Transcript, Unknown
@@ -107,11 +107,11 @@ class ChatPane(Vertical):
         Binding("pagedown", "scroll_transcript(1)", "on in the conversation", show=False),
     ]
 
-    def __init__(self, run: RunDirectory, *, id: str | None = None) -> None:
+    def __init__(self, run: RunDirectory, *, read_only: bool = False, id: str | None = None) -> None:
         super().__init__(id=id)
         self._run_directory = run
         self._models = Models()
-        self._transcript = Transcript(run)
+        self._transcript = Transcript(run, read_only=read_only)
         self._which = NEWEST
         self._answer: Answer | None = None
         self._refused: Answer | None = None
@@ -252,7 +252,7 @@ class ChatPane(Vertical):
         self._refused = None
         self._said_about = self._typed()
         problem = self.query_one("#chat-problem", Static)
-        problem.update(inert(text))
+        problem.update(inert_pane(text))
         problem.display = bool(text)
 
     def _typed(self) -> list[str]:
@@ -307,13 +307,13 @@ def exchange_text(answer: Answer) -> Content:
         Content.styled(f"› {inert_line(answer.prompt)}", "bold $primary"),
         Content.styled(f"  {who}", "$foreground 60%"),
     ]
-    text = inert(answer.text)
+    text = inert_pane(answer.text)
     if text:
         # A line break between prompt and continuation is part of the text; the heading ends its line anyway.
         parts += [Content("\n"), Content(text.removeprefix("\n"))]
     match answer.state:
         case "failed":
-            parts.append(Content.styled(f"\n✗ {inert(answer.error)}", "$text-error"))
+            parts.append(Content.styled(f"\n✗ {inert_pane(answer.error)}", "$text-error"))
         case "stopped":
             parts.append(Content.styled("\n(stopped)" if text else "  (stopped)", "$foreground 60%"))
     return Content.assemble(*parts)

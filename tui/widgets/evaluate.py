@@ -10,8 +10,8 @@ from textual.content import Content
 from textual.timer import Timer
 from textual.widgets import Static, TextArea
 
-from minigpt.inert import inert, inert_line
-from minigpt.journal import Row
+from minigpt.inert import inert, inert_line, inert_pane
+from minigpt.journal import Row, number_in, text_in
 from minigpt.rundir import RunDirectory
 from tui.answering import Unknown
 from tui.curves import figure
@@ -80,9 +80,10 @@ class EvaluatePane(Vertical):
         Binding("escape", "leave", "stop or leave", tooltip="stop the evaluation; without one, leave the field"),
     ]
 
-    def __init__(self, run: RunDirectory, *, id: str | None = None) -> None:
+    def __init__(self, run: RunDirectory, *, read_only: bool = False, id: str | None = None) -> None:
         super().__init__(id=id)
         self._run_directory = run
+        self._read_only = read_only
         self._which = NEWEST
         self._models = Models()
         self._job: Evaluating | None = None
@@ -160,7 +161,14 @@ class EvaluatePane(Vertical):
         elif not self._run_directory.checkpoints():
             self._say("No checkpoint yet.")
         else:
-            self._job = Evaluating(self._run_directory, self._models, which=self._which, text=text, unknown=unknown)
+            self._job = Evaluating(
+                self._run_directory,
+                self._models,
+                which=self._which,
+                text=text,
+                unknown=unknown,
+                read_only=self._read_only,
+            )
             self._job.start()
             self._look()
             if self._looking is not None:
@@ -200,8 +208,8 @@ class EvaluatePane(Vertical):
     def _say(self, text: str) -> None:
         self._refused = None
         status = self.query_one("#evaluate-status", Static)
-        if str(status.content) != inert(text):
-            status.update(inert(text))
+        if str(status.content) != (shown := inert_pane(text)):
+            status.update(shown)
         status.display = bool(text)
 
     # ── keys ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -228,15 +236,15 @@ def result_text(row: Row) -> Content:
     """What was evaluated, and how it came out, from a result as it is written. Anything may stand in a file."""
 
     def number(name: str, form: Callable[[float], str]) -> str:
-        value = row.get(name)
-        return form(float(value)) if isinstance(value, int | float) and not isinstance(value, bool) else "–"
+        value = number_in(row, name)
+        return form(value) if value is not None and abs(value) < 1e15 else "–"
 
     def count(value: float) -> str:
         return f"{value:,.0f}"
 
-    corpus = inert_line(str(row.get("corpus", "")), 80)
-    what = {"val": "validation split of ", "train": "training split of "}.get(str(row.get("split")), "")
-    altered = inert_line(str(row.get("altered") or ""), 60)
+    corpus = inert_line(text_in(row, "corpus"), 80)
+    what = {"val": "validation split of ", "train": "training split of "}.get(text_in(row, "split"), "")
+    altered = inert_line(text_in(row, "altered"), 60)
     return Content.assemble(
         (f"step {number('step', count)}", "bold $primary"),
         (f"  {what}{corpus}\n", "bold"),

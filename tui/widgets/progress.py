@@ -6,6 +6,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from minigpt.inert import inert_line
+from minigpt.journal import count_in
 from minigpt.rundir import RunState
 from tui.figures import duration, short_count
 from tui.following import Following
@@ -36,28 +37,32 @@ class StatusLine(Static):
             self.update(content, layout=False)
 
 
-def header(following: Following, width: int) -> Content:
+def header(following: Following, width: int, *, read_only: bool = False) -> Content:
     """Name, state and how the run computes; the last of it is left out where the line is short."""
-    started = following.started
-    words, style = ("● starting", "$success") if following.starting else _STATES[following.state]
+    words, style = _STATES[following.state]
+    if following.starting or following.handing_over:
+        words, style = ("● starting" if following.starting else "● handing over"), "$success"
     states = [Content.styled(words, f"bold {style}")]
     if (since := following.overfitting_since) is not None:
         states.append(Content.styled(f"▲ overfitting since {since:,}", "bold $warning"))
+    if (scale := following.learning_rate_scale) < 1:
+        states.append(Content.styled(f"↺ learning rate × {scale:g}", "bold $warning"))
+    if read_only:
+        states.append(Content.styled("read-only", "bold $warning"))
     room = width - sum(state.cell_length + len(_SEPARATOR) for state in states)
     parts = [Content.styled(inert_line(following.run.name, max(8, room)), "bold"), *states]
-    device = inert_line(str(started.get("device", "")))
-    if device:
-        parts.append(Content(f"{device} {inert_line(str(started.get('device_name', '')))}".strip()))
-    if started.get("precision"):
-        parts.append(Content(inert_line(str(started["precision"]))))
+    if device := inert_line(following.told("device")):
+        parts.append(Content(f"{device} {inert_line(following.told('device_name'))}".strip()))
+    if precision := inert_line(following.told("precision")):
+        parts.append(Content(precision))
     if following.not_compiled:
         parts.append(Content("not compiled"))
-    elif started.get("compiled"):
+    elif following.started.get("compiled") is True:
         parts.append(Content("compiled"))
-    if isinstance(parameters := started.get("parameters"), int):
+    if (parameters := count_in(following.started, "parameters")) is not None:
         parts.append(Content(f"{short_count(parameters)} parameters"))
-    if corpus := started.get("corpus"):
-        parts.append(Content(f"learns {inert_line(str(corpus))}"))
+    if corpus := inert_line(following.told("corpus")):
+        parts.append(Content(f"learns {corpus}"))
     return _joined(parts, width, least=1 + len(states))
 
 

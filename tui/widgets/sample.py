@@ -5,8 +5,10 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
-from minigpt.inert import inert
-from minigpt.journal import Row
+from minigpt.inert import inert_pane
+from minigpt.journal import Row, count_in, text_in
+
+_LONGEST = 100_000  # characters; laying out more would hold up the screen
 
 
 class SamplePane(VerticalScroll):
@@ -47,8 +49,8 @@ class SamplePane(VerticalScroll):
         if not self._samples:
             return
         sample, number = self._samples[self._index], len(self._samples)
-        step = sample.get("step")
-        place = f"{step:,}" if isinstance(step, int) else "?"
+        step = count_in(sample, "step")
+        place = "?" if step is None else f"{step:,}"
         title = f"sample · step {place}"
         if number > 1:
             title += f" · {self._index + 1} of {number}  [ ◂ ▸ ]"
@@ -63,8 +65,14 @@ class SamplePane(VerticalScroll):
 
 def sample_text(sample: Row) -> Content:
     """The prompt, set apart, and what the model went on with."""
-    prompt, text = inert(str(sample.get("prompt", ""))), inert(str(sample.get("text", "")))
+    prompt, text = inert_pane(_shortened(text_in(sample, "prompt"))), inert_pane(_shortened(text_in(sample, "text")))
     # A prompt of empty lines alone says nothing, and blank lines on top look like a fault.
     if not prompt.strip():
         return Content(text.lstrip("\n"))
     return Content.assemble((prompt, "bold $secondary"), text)
+
+
+def _shortened(text: str) -> str:
+    if len(text) <= _LONGEST:
+        return text
+    return f"{text[:_LONGEST]}\n… and {len(text) - _LONGEST:,} characters more in samples.jsonl"

@@ -1,0 +1,143 @@
+"""The small window in which one changes settings of a run before it is gone on with."""
+
+import asyncio
+from collections.abc import Sequence
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Static
+from textual.widgets.input import Selection
+
+from minigpt.display import changed_settings
+from minigpt.errors import UserError
+from minigpt.inert import inert_line, inert_pane
+from minigpt.journal import count_in, number_in
+from minigpt.rundir import RunDirectory
+from tui.following import settings_of
+from tui.widgets.line_input import LineInput
+
+CHECK_DELAY = 0.2  # seconds after the last key
+_MOST_LINES = 12
+
+
+class ChangesScreen(ModalScreen[dict[str, str]]):
+    """Asks which settings a run is to go on with; returns them by their dotted keys, as they were typed.
+
+    What is typed is checked as it would be on the command line, and said before anything begins.
+    """
+
+    BINDING_GROUP_TITLE = "Settings"
+    AUTO_FOCUS = "LineInput"
+    BINDINGS = [
+        Binding("enter,ctrl+s", "go_on", "go on with these settings", show=False),
+        Binding("escape", "dismiss(None)", "leave the run as it is", show=False),
+        # With priority: a field would scroll.
+        Binding("up", "app.focus_previous", "the line before", show=False, priority=True),
+        Binding("down", "app.focus_next", "the next line", show=False, priority=True),
+    ]
+
+    def __init__(self, run: RunDirectory) -> None:
+        super().__init__()
+        self._run_directory = run
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="changes") as window:
+            window.border_title = Text(f"go on with {inert_line(self._run_directory.name, 50)}")
+            window.border_subtitle = "Enter goes on, Esc leaves it"
+            yield Static(
+                "Settings to change, one a line: a longer training, intervals, learning rate and schedule, sample.*, "
+                "device.* and so on. Model and text stay.",
+                id="changes-hint",
+            )
+            with Vertical(id="changes-lines"):
+                yield (first := LineInput(suggested_line(self._run_directory)))
+                first.select_on_focus = False
+                first.selection = Selection(first.value.rindex(" ") + 1, len(first.value))
+                yield LineInput(placeholder="section.key = value")
+            yield Static(id="changes-said", markup=False)
+
+    def on_mount(self) -> None:
+        self._check_later()
+
+    def on_input_changed(self) -> None:
+        lines = self.query_one("#changes-lines")
+        fields = list(self.query(LineInput))
+        if fields[-1].value and len(fields) < _MOST_LINES:
+            lines.mount(LineInput())
+        self._check_later()
+
+    def on_input_submitted(self) -> None:
+        self.action_go_on()
+
+    def action_go_on(self) -> None:
+        """Return the settings, if the run can go on with them."""
+        self.run_worker(self._check(go_on=True), exclusive=True)
+
+    def _check_later(self) -> None:
+        self.run_worker(self._check(go_on=False), exclusive=True)
+
+    async def _check(self, *, go_on: bool) -> None:
+        if not go_on:
+            await asyncio.sleep(CHECK_DELAY)
+        lines = [field.value for field in self.query(LineInput)]
+        # In a thread: pydantic may still have to be imported, and a long run's events take a while to read.
+        settings, words = await asyncio.to_thread(_examined, self._run_directory, lines)
+        said = self.query_one("#changes-said", Static)
+        said.update(words)
+        said.set_class(settings is None, "-refused")
+        if go_on and settings is not None:
+            self.dismiss(settings)
+
+
+def suggested_line(run: RunDirectory) -> str:
+    """The length of a run as a line to be changed; twice as much of what has ended it, if that is what has."""
+    table = settings_of(run).get("train")
+    train = table if isinstance(table, dict) else {}
+    kept = run.checkpoints()
+    info = kept[-1].info() if kept else {}
+    step, elapsed = kept[-1].step if kept else 0, number_in(info, "elapsed") or 0.0
+    steps, epochs = count_in(train, "max_steps") or 0, number_in(train, "max_epochs") or 0.0
+    minutes, patience = number_in(train, "max_minutes") or 0.0, count_in(train, "patience") or 0
+    if steps and step >= steps:
+        return f"train.max_epochs = {2 * epochs:g}" if epochs else f"train.max_steps = {2 * step}"
+    if minutes and elapsed >= 60 * minutes:
+        return f"train.max_minutes = {2 * minutes:g}"
+    if patience and (count_in(info, "evaluations_since_best") or 0) >= patience:
+        return f"train.patience = {2 * patience}"
+    if epochs:
+        return f"train.max_epochs = {epochs:g}"
+    return f"train.max_steps = {steps}" if steps or not minutes else f"train.max_minutes = {minutes:g}"
+
+
+def typed_settings(lines: Sequence[str]) -> dict[str, str]:
+    """Lines like `train.max_steps = 5000`, or `--train.max-steps 5000` as on the command line. Raises UserError."""
+    settings = {}
+    for line in filter(None, map(str.strip, lines)):
+        key, equals, value = line.partition("=")
+        if not equals:
+            key, _, value = line.partition(" ")
+        value = value.strip()
+        if not value:
+            raise UserError(f"{inert_line(line, 60)}: write it as train.max_steps = 5000")
+        if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
+            value = value[1:-1]
+        settings[key.strip().removeprefix("--").replace("-", "_")] = value
+    return settings
+
+
+def _examined(run: RunDirectory, lines: Sequence[str]) -> tuple[dict[str, str] | None, str]:
+    """The settings, None if the run cannot go on with them, and what is to be said of them."""
+    from minigpt.resumption import resumed_config
+
+    try:
+        settings = typed_settings(lines)
+        _, changes = resumed_config(run, settings)
+    except UserError as error:
+        # Its first line names the run's configuration and counts the problems.
+        first, *problems = str(error).splitlines()
+        return None, "\n".join(f"✗ {inert_pane(problem.strip())}" for problem in problems or [first])
+    told = changed_settings({"changed": {key: list(values) for key, values in changes.items()}})
+    return settings, f"✓ {told}" if told else "✓ nothing is changed: the run goes on as it was"
