@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test lint format clean
+.PHONY: run test soak lint format clean
 
 run: $(VENV)/.installed
 	@exec $(BIN)/minigpt-tui
@@ -12,7 +12,13 @@ test: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist worksteal
+
+# Longer than CI has time for: see docs/reliability.md. `make soak SEED=7` repeats what the seed decides.
+SEED ?= $(shell date +%s)
+soak: $(VENV)/.installed-test
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m tests.killing --kills 200 --seed $(SEED)
+	MINIGPT_STALL_SECONDS=60 $(BIN)/pytest tests/end_to_end/test_hangup.py tests/end_to_end/test_ssh.py
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -28,12 +28,14 @@ CTRL_C = "\x03"
 _ON_TERMINAL = (
     "import fcntl, os, sys, termios; fcntl.ioctl(2, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
 )
+# Without that, whatever has a terminal only by its descriptors is told by the end of the file alone.
+_BESIDE_TERMINAL = "import os, sys; os.execv(sys.argv[1], sys.argv[1:])"
 _CONTROL_SEQUENCE = re.compile(r"\x1b\[[0-9;?<=>]*\$?[a-zA-Z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[()=>78c].?")
 
 
 def script(name: str = "minigpt-tui") -> str:
-    """The installed script, as a user starts it."""
-    return str(Path(sys.executable).with_name(name))
+    """The installed script, as a user starts it; another program's absolute path as it is."""
+    return str(Path(sys.executable).parent / name)
 
 
 def wait_for(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
@@ -52,9 +54,10 @@ def environment(changes: Mapping[str, str] = MappingProxyType({})) -> dict[str, 
 
 
 class Program:
-    """`minigpt-tui` with these arguments in a terminal; `variables` change its environment. A thread reads what it draws.
+    """A `command` with these arguments in a terminal; `variables` change its environment. A thread reads what it draws.
 
-    The slave side stays open here, so that the terminal's modes can be looked at after the program has ended.
+    If the terminal is not `controlling`, its loss sends no signal. The slave side stays open here, so that the
+    terminal's modes can be looked at after the program has ended.
     """
 
     def __init__(
@@ -65,6 +68,8 @@ class Program:
         stdin: int | IO[bytes] | None = None,
         stdout: int | IO[bytes] | None = None,
         variables: Mapping[str, str] = MappingProxyType({}),
+        command: str = "minigpt-tui",
+        controlling: bool = True,
     ) -> None:
         self.output = b""
         self.usage: struct_rusage | None = None
@@ -76,7 +81,10 @@ class Program:
         self._set_size(columns, rows)
         self.modes = termios.tcgetattr(self.slave)
         self.process = subprocess.Popen(
-            [sys.executable, "-c", _ON_TERMINAL, script(), *map(str, arguments)],
+            [
+                *(sys.executable, "-c", _ON_TERMINAL if controlling else _BESIDE_TERMINAL),
+                *(script(command), *map(str, arguments)),
+            ],
             stdin=self.slave if stdin is None else stdin,
             stdout=self.slave if stdout is None else stdout,
             stderr=self.slave,
@@ -84,13 +92,18 @@ class Program:
             env=environment(variables),
         )
         self._last_read = threading.Event()
+        self._stalled = False
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def _read(self) -> None:
         while True:
             last = self._last_read.is_set()  # asked first: then nothing comes after what is read now
-            if select.select([self.master], [], [], 0 if last else 0.02)[0]:
+            if self._stalled:
+                if last:
+                    return
+                time.sleep(0.02)
+            elif select.select([self.master], [], [], 0 if last else 0.02)[0]:
                 data = os.read(self.master, 1 << 16)
                 with self._lock:
                     self.output += data
@@ -153,6 +166,23 @@ class Program:
 
     def send_signal(self, number: int) -> None:
         self.process.send_signal(number)
+
+    def stall(self) -> None:
+        """Read no more, as a dead connection does that nobody has noticed, and let it draw until nothing more goes in."""
+        self._stalled = True
+        size = fcntl.ioctl(self.master, termios.TIOCGWINSZ, bytes(8))
+        rows, columns, _, _ = struct.unpack("HHHH", size)
+        deadline = time.monotonic() + PATIENCE
+        while select.select([], [self.slave], [], 0)[1]:
+            assert time.monotonic() < deadline, "the terminal takes everything"
+            # A new size has everything drawn anew.
+            columns ^= 1
+            self._set_size(columns, rows)
+            time.sleep(0.2)
+
+    def go_on_reading(self) -> None:
+        """Take what has come meanwhile, and what comes."""
+        self._stalled = False
 
     def hang_up(self) -> None:
         """Take the terminal away, as a closed window or a lost connection does."""

@@ -118,8 +118,8 @@ def test_quickstart_from_the_first_screen_to_the_shell() -> None:
     assert run.state() is RunState.STOPPED
     last = run.checkpoint("last")
     assert last.step == read_journal(run.events_file)[-1]["step"] >= steps_of(run)[-1]
-    load_for_generation(run, last)
-    read_training_state(last)
+    model, _ = load_for_generation(run, last)
+    read_training_state(last, model)
     assert "Traceback" not in run.console_file.read_text()
 
 

@@ -1,95 +1,156 @@
-"""A closed window, a lost connection: the screen ends, the training doesn't."""
+"""A closed window, a lost connection, a terminal that takes nothing more: the screen ends or waits, the training doesn't."""
 
 import os
+import signal
 import subprocess
+import time
 from pathlib import Path
-from resource import struct_rusage
 
 import psutil
+import pytest
 
+from minigpt.commands import send_command
 from minigpt.journal import read_journal
 from minigpt.rundir import RunDirectory, RunState
+from tests.end_to_end.conftest import STEPS
 from tests.end_to_end.terminal import Program, environment, script, wait_for
-from tests.training import tiny_config, write_corpus
+from tests.training import assert_same_run
 
-STEPS = 4000
+STALL_SECONDS = float(os.environ.get("MINIGPT_STALL_SECONDS", "6"))  # `make soak` waits longer
 
 
 def last_step(run: RunDirectory) -> int:
     return max((row["step"] for row in read_journal(run.metrics_file)), default=0)
 
 
-class Meter:
-    """Measures how much CPU time a training takes per step, from the first step on that it is asked to."""
-
-    def __init__(self, pid: int, run: RunDirectory, first_step: int) -> None:
-        self._process = psutil.Process(pid)
-        self._run = run
-        self._step = first_step
-        self._used: float | None = None
-
-    def has_begun(self) -> bool:
-        """Whether the training has come that far; to be asked until it has."""
-        if self._used is None and (step := last_step(self._run)) >= self._step:
-            self._step = step
-            times = self._process.cpu_times()
-            self._used = times.user + times.system
-        return self._used is not None
-
-    def per_step(self, total: struct_rusage | None) -> float:
-        """The CPU time of a step, where `total` is what the process used altogether."""
-        assert total is not None
-        assert self._used is not None
-        return (total.ru_utime + total.ru_stime - self._used) / (STEPS - self._step)
+def await_steps(run: RunDirectory, more: int) -> None:
+    """Wait until the training has gone on by so many steps."""
+    step = last_step(run)
+    wait_for(lambda: last_step(run) >= step + more)
 
 
-def test_a_closed_window_does_not_end_the_training(tmp_path: Path) -> None:
-    """The run comes to its end with nobody there, and the process too.
+def threads_of(program: Program) -> dict[int, float]:
+    """Each thread's CPU time so far."""
+    return {
+        thread.id: thread.user_time + thread.system_time for thread in psutil.Process(program.process.pid).threads()
+    }
 
-    Textual's input thread span at the end of the file, which costs a second core. So the CPU time of a step is compared
-    with that of the same training without a screen, which goes on at the same time, and so has the same neighbours.
+
+def cpu_beside_training(program: Program, run: RunDirectory, steps: int = 250) -> float:
+    """What all threads but the busiest, which trains, use together over some steps, as a share of what that one uses.
+
+    Within one process and one stretch of time, so that whatever else goes on on the machine falls on both.
     """
-    config = tiny_config(
-        write_corpus(tmp_path / "corpus.txt"),
-        tmp_path,
-        train={"max_steps": STEPS, "log_interval": 20, "eval_interval": 1000, "checkpoint_interval": 1000},
-        sample={"interval": 1000},
-        device={"threads": 1},
-    )
-    toml = tmp_path / "long.toml"
-    toml.write_text(config.to_toml(), encoding="utf-8")
-    watched, alone = RunDirectory(tmp_path / "watched"), RunDirectory(tmp_path / "alone")
-    headless = subprocess.Popen(
-        [script("minigpt"), "train", str(toml), "--run.dir", str(alone.path)],
-        stdout=subprocess.DEVNULL,
-        start_new_session=True,  # as the other: Linux shares out the cores by session
-        env=environment(),
-    )
-    try:
-        with Program(toml, "--run.dir", watched.path) as program:
-            program.wait_until("● training")
-            program.wait_until(lambda: last_step(watched) >= 100)
-            closed_at = last_step(watched)
-            program.hang_up()
-            # The steps in between are those in which the screen ends.
-            meters = [
-                Meter(program.process.pid, watched, closed_at + 300),
-                Meter(headless.pid, alone, closed_at + 300),
-            ]
-            wait_for(lambda: [meter.has_begun() for meter in meters] == [True, True])
-            assert program.wait() == 0
-            usage = program.usage
-        _, status, usage_alone = os.wait4(headless.pid, 0)
-        headless.returncode = os.waitstatus_to_exitcode(status)
-        assert headless.returncode == 0
-    finally:
-        headless.kill()
+    before = threads_of(program)
+    await_steps(run, steps)
+    used = sorted(time - before.get(thread, 0.0) for thread, time in threads_of(program).items())
+    return sum(used[:-1]) / used[-1]
 
-    assert watched.state() is RunState.FINISHED
-    assert [row["step"] for row in read_journal(watched.metrics_file)] == list(range(0, STEPS + 1, 20))
-    assert "Traceback" not in watched.console_file.read_text()
-    spent, spent_alone = meters[0].per_step(usage), meters[1].per_step(usage_alone)
-    assert spent < 1.5 * spent_alone
+
+def pause(run: RunDirectory) -> None:
+    """Keep a run from ending before it has been looked at from elsewhere."""
+    send_command(run.commands_dir, "pause")
+    wait_for(lambda: run.state() is RunState.PAUSED)
+
+
+def go_on(run: RunDirectory) -> None:
+    send_command(run.commands_dir, "resume")
+    wait_for(lambda: run.state() is not RunState.PAUSED)
+
+
+def go_on_from_another_terminal(run: RunDirectory) -> None:
+    """Attach to a paused run, see what happened, let it train to its end."""
+    with Program(run.path, columns=80, rows=24) as program:
+        program.wait_until("‖ paused")
+        program.wait_until("─ loss")
+        program.press("p")
+        program.wait_until("✓ finished")
+        program.press("q")
+        assert program.wait() == 0
+
+
+def assert_undisturbed(run: RunDirectory, without_a_screen: RunDirectory) -> None:
+    assert run.state() is RunState.FINISHED
+    assert [row["step"] for row in read_journal(run.metrics_file)] == list(range(0, STEPS + 1, 20))
+    assert "Traceback" not in run.console_file.read_text()
+    assert_same_run(run, without_a_screen)
+
+
+@pytest.mark.parametrize("how", ["closed", "closed without a signal", "SIGHUP"])
+def test_without_its_terminal_it_trains_on(
+    how: str, steady: Path, without_a_screen: RunDirectory, tmp_path: Path
+) -> None:
+    """Nobody's screen, no step lost, and another terminal takes it up.
+
+    Textual's input thread span at the end of the file, which costs a second core.
+    """
+    run = RunDirectory(tmp_path / "run")
+    with Program(steady, "--run.dir", run.path, controlling=how != "closed without a signal") as program:
+        program.wait_until("● training")
+        program.wait_until(lambda: last_step(run) >= 100)
+        before = cpu_beside_training(program, run)
+        if how == "SIGHUP":
+            program.send_signal(signal.SIGHUP)
+        else:
+            program.hang_up()
+        await_steps(run, 100)
+        pause(run)
+        time.sleep(1.5)  # without a signal the loss is noticed within a second
+        assert program.running
+        go_on(run)
+        written = len(program.output)
+        after = cpu_beside_training(program, run)
+        assert after < max(0.25, before), "something spins"
+        assert len(program.output) == written
+        if how == "closed":
+            pause(run)
+            assert last_step(run) < STEPS
+            go_on_from_another_terminal(run)
+        assert program.wait() == 0
+    assert_undisturbed(run, without_a_screen)
+
+
+def test_a_terminal_that_takes_nothing(steady: Path, without_a_screen: RunDirectory, tmp_path: Path) -> None:
+    """Flow control, a connection that died unnoticed: the event loop blocked, and with it what it was to do.
+
+    First it comes back, and everything is on the screen again; then it does not, and is closed in the end. Meanwhile
+    another terminal has the run.
+    """
+    run = RunDirectory(tmp_path / "run")
+    with Program(steady, "--run.dir", run.path) as program:
+        program.wait_until("● training")
+        program.wait_until(lambda: last_step(run) >= 100)
+        pause(run)
+        program.stall()
+        time.sleep(1)  # what the filling has caused
+        go_on(run)
+        await_steps(run, 100)
+        assert cpu_beside_training(program, run) < 0.25, "something spins"
+        pause(run)  # so that a whole minute needs no longer training
+        with Program(run.path, columns=80, rows=24) as other:
+            other.wait_until("‖ paused")
+            time.sleep(STALL_SECONDS)
+            other.press("p")
+            await_steps(run, 100)
+            other.press("p")
+            other.wait_until("‖ paused")
+            program.go_on_reading()
+            program.wait_until(lambda: "‖ paused" in program.text and step_on(program) >= last_step(run))
+            program.stall()
+            other.press("p")
+            await_steps(run, 100)
+            program.hang_up()
+            other.wait_until("✓ finished")
+            other.press("q")
+            assert other.wait() == 0
+        assert program.wait() == 0
+    assert_undisturbed(run, without_a_screen)
+
+
+def step_on(program: Program) -> int:
+    """The step that the progress line shows."""
+    words = program.text.partition("step ")[2].partition("/")[0].replace(",", "")
+    return int(words) if words.isdecimal() else -1
 
 
 def test_a_closed_window_without_a_training_ends_the_program() -> None:
@@ -98,3 +159,37 @@ def test_a_closed_window_without_a_training_ends_the_program() -> None:
         program.wait_until("? keys")
         program.hang_up()
         assert program.wait() == 0
+
+
+def test_several_look_at_one_run(steady: Path, without_a_screen: RunDirectory, tmp_path: Path) -> None:
+    """One who steers and one who only looks on: each sees what happens, and nobody's end is that of the training."""
+    run = RunDirectory(tmp_path / "run")
+    command = [script("minigpt"), "train", str(steady), "--run.dir", str(run.path)]
+    trainer = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment(), start_new_session=True)
+    try:
+        wait_for(lambda: last_step(run) >= 100)
+        pause(run)
+        with Program(run.path) as steering, Program("--read-only", run.path) as looking:
+            for program in (steering, looking):
+                program.wait_until("‖ paused")
+            looking.wait_until("read-only")
+            step = last_step(run)
+            looking.press("p")
+            steering.press("p")
+            for program in (steering, looking):
+                program.wait_until("● training")
+            steering.press("p")
+            for program in (steering, looking):
+                program.wait_until("‖ paused")
+            assert step < last_step(run) < STEPS
+            steering.process.kill()
+            assert steering.wait() == -signal.SIGKILL
+            assert trainer.poll() is None and run.state() is RunState.PAUSED
+            go_on(run)
+            looking.wait_until("✓ finished")
+            looking.press("q")
+            assert looking.wait() == 0
+        assert trainer.wait(60) == 0
+    finally:
+        trainer.kill()
+    assert_same_run(run, without_a_screen)

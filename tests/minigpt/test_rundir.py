@@ -1,6 +1,7 @@
 """A run directory is made whole or not at all, locked by one process, and read without trusting it."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import signal
@@ -241,7 +242,7 @@ def test_a_file_system_without_locks_is_refused_in_words(monkeypatch: pytest.Mon
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    run = new_run()
+    run = create()
     monkeypatch.setattr(fcntl, "flock", refuse)
     with pytest.raises(UserError, match="cannot be locked: No locks available"), run.locked():
         pytest.fail("nothing to hold")

@@ -166,6 +166,7 @@ def test_on_a_full_disk_it_trains_on_says_so_and_loses_nothing(
     wait_for(lambda: run.checkpoints() and run.checkpoints()[-1].step >= 50)
     with full_disk(monkeypatch, code):
         wait_for(lambda: "cannot be written" in session.trouble and "rows wait in memory" in session.trouble)
+        wait_for(lambda: (trainer := session._trainer) is not None and trainer.saver.error is not None)
         assert os.strerror(code) in session.trouble
         kept = run.checkpoint("last")
         size = run.metrics_file.stat().st_size
@@ -258,7 +259,7 @@ def test_another_run_in_its_place_is_left_alone(tmp_path: Path, corpus: Path) ->
     """Writing into it would mix two runs."""
     other = train(tiny_config(corpus, tmp_path / "other"))
     session, run = began(tiny_config(corpus, tmp_path / "run", train={"max_steps": 100_000}))
-    wait_for(run.checkpoints)
+    wait_for(lambda: events(run, "saved"))  # then none is being written
     run.path.rename(tmp_path / "moved")
     shutil.copytree(other.path, run.path)
     before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file() and path.suffix != ".csv"}

@@ -193,7 +193,7 @@ async def test_it_is_told_when_the_run_is_opened_again(tmp_path: Path, size: tup
 
 
 async def test_it_goes_with_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tui.screens.dashboard.ABSENCE_SHOWN", 0.3)
+    monkeypatch.setattr("tui.screens.dashboard.ABSENCE_SHOWN", 1.5)
     run = recorded_run(tmp_path, ended="", steps=1000)
     remember(followed(run), BEGAN)
     grow(run, 1200)

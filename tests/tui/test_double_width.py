@@ -14,7 +14,7 @@ from tests.recorded import recorded_run
 from tests.tui.test_chat import MadeUpModel, until
 from tests.tui.test_dashboard import dashboard, steady_machine  # noqa: F401
 from tui.app import MiniGPTApp
-from tui.widgets.chat import PromptInput
+from tui.widgets.chat import ChatPane, PromptInput
 from tui.widgets.sample import SamplePane
 
 POEMS = Path(__file__).parents[1] / "data" / "chinese"
@@ -73,8 +73,8 @@ def test_looks(
 
     async def talk(pilot: Pilot[None]) -> None:
         await pilot.press("c", *"秋夜", "enter")
-        await until(pilot, lambda: bool(pilot.app.screen.query(".answer")) and bool(model.asked))
-        await pilot.pause(0.3)
+        chat = pilot.app.screen.query_one(ChatPane)
+        await until(pilot, lambda: bool(model.asked) and chat._answer is None)
         await pilot.press(*"月落 moon 空")
         await pilot.pause()
 

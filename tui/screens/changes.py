@@ -85,10 +85,10 @@ class ChangesScreen(ModalScreen[dict[str, str]]):
         lines = [field.value for field in self.query(LineInput)]
         # In a thread: pydantic may still have to be imported, and a long run's events take a while to read.
         settings, words = await asyncio.to_thread(_examined, self._run_directory, lines)
-        said = self.query_one("#changes-said", Static)
-        said.update(words)
-        said.set_class(settings is None, "-refused")
-        if go_on and settings is not None:
+        for said in self.query("#changes-said").results(Static):  # none if the screen was left meanwhile
+            said.update(words)
+            said.set_class(settings is None, "-refused")
+        if go_on and settings is not None and self.is_current:
             self.dismiss(settings)
 
 
