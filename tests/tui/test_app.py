@@ -325,6 +325,14 @@ def test_without_a_terminal_it_says_what_to_do(arguments: list[str], message: st
     assert "\x1b" not in done.stdout + done.stderr
 
 
+def test_without_a_terminal_a_configuration_trains_headless(tiny_toml: Path) -> None:
+    """Guards `minigpt-tui quickstart > log` and CI jobs."""
+    done = minigpt_tui(str(tiny_toml), "--train.max-steps", "10")
+    assert done.returncode == 0, done.stderr
+    assert "val_loss=" in done.stdout
+    assert "\x1b" not in done.stdout + done.stderr
+
+
 def test_a_reader_that_has_seen_enough_is_no_fault() -> None:
     """Guards `minigpt-tui --help | head -1`, which ended in a traceback."""
     program = subprocess.Popen(
