@@ -285,9 +285,9 @@ class RunDirectory:
         """The step whose checkpoint is called the best; None if none is."""
         return count_in(read_json(self.best_file), "step")
 
-    def clear_unfinished_checkpoints(self) -> None:
+    def clear_unfinished(self) -> None:
         """Remove what a killed process left half written. Only for the holder of the lock."""
-        for path in self.checkpoints_dir.glob(".*.tmp"):
+        for path in (*self.checkpoints_dir.glob(".*.tmp"), *self.path.glob(".*.tmp")):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
             else:

@@ -81,7 +81,7 @@ class Trainer:
         self._recovered_to = -1
         self._evaluation_tokens = BATCH_TOKENS
         self._own_metrics = Metrics(run.metrics_file)
-        run.clear_unfinished_checkpoints()
+        run.clear_unfinished()
         restored = restore_newest(run, self.learner, data, lambda text: self.notices.append(("checkpoint", text)))
         self.counters = restored or Counters()
         self.resumed_from = None if restored is None else restored.step

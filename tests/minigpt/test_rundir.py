@@ -346,7 +346,9 @@ def test_half_written_checkpoints_are_cleared_and_links_not_followed(tmp_path: P
     (outside / "mine").touch()
     (run.checkpoints_dir / ".link.tmp").symlink_to(outside)
     (run.checkpoints_dir / "step-00001000").mkdir()
-    run.clear_unfinished_checkpoints()
+    (run.path / ".epochs.csv.17.ab12.tmp").touch()
+    run.clear_unfinished()
+    assert not list(run.path.glob(".*.tmp"))
     assert [path.name for path in run.checkpoints_dir.iterdir()] == ["step-00001000"]
     assert (outside / "mine").exists()
 

@@ -60,8 +60,22 @@ def wait_for(condition: Callable[[], object], seconds: float = 30.0) -> None:
         time.sleep(0.01)
 
 
+_begun: list[TrainingSession] = []
+
+
+@pytest.fixture(autouse=True)
+def nothing_trains_on() -> Iterator[None]:
+    """A test that fails must not leave a training behind, beside which the next ones would fail too."""
+    yield
+    while _begun:
+        session = _begun.pop()
+        session.request_stop()
+        session.join(30)
+
+
 def began(config: object) -> tuple[TrainingSession, RunDirectory]:
     session = TrainingSession(config=config, preset="test")  # type: ignore[arg-type]
+    _begun.append(session)
     session.start()
     wait_for(lambda: session.run_directory is not None or session.error)
     assert session.run_directory is not None, session.error

@@ -82,7 +82,7 @@ class Session:
 
     def assert_training(self) -> None:
         count = int(self.text("count"))
-        wait_until(lambda: int(self.text("count")) >= count + 10, 1)
+        wait_until(lambda: int(self.text("count")) >= count + 10, 5)
 
     def signal(self, signum: int) -> None:
         self.process.send_signal(signum)
@@ -214,9 +214,10 @@ def test_what_is_printed_goes_to_the_log(start: Callable[..., Session]) -> None:
 def test_quitting_gives_the_terminal_back(start: Callable[..., Session]) -> None:
     """The shell after it had no echo; and what was printed before there was a run's log was lost."""
     with start("session") as session:
-        assert f"{ROWS - 1} " in session.screen.display[-1]  # as large as the terminal, not as Textual's default
+        # As large as the terminal, not as Textual's default.
+        wait_until(lambda: f"{ROWS - 1} " in session.screen.display[-1], 5)
         session.press("q")
-        assert session.process.wait(3) == 0
+        assert session.process.wait(10) == 0
         assert_restored(session)
         afterwards = session.output[session.output.rfind(b"\x1b[?1049l") :]
         assert b"before the run\r\nafter the app" in afterwards
