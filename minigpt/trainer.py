@@ -359,6 +359,8 @@ class Trainer:
         for row in epoch_table(self._own_metrics):
             losses = (row.train_loss, row.val_loss, row.train_perplexity, row.val_perplexity)
             lines.append(",".join([str(row.epoch), str(row.step), *(f"{value:.6g}" for value in losses)]))
+        if not self.log.metrics.is_in_place():
+            return  # the directory is gone, or another run's by now
         with contextlib.suppress(OSError):
             write_atomically(self.run.epochs_file, "\n".join(lines) + "\n")
 

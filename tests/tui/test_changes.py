@@ -161,7 +161,8 @@ def test_looks(snap_compare: Callable[..., bool], tmp_path: Path) -> None:
         app.push_screen(ChangesScreen(run))
         await pilot.pause()
         await pilot.press(*"5000", "down", *"train.max_step = 1")
-        await until(pilot, lambda: "✗" in said(app))
+        # What is said of the half-typed line is a refusal too: wait for what is said of the whole.
+        await until(pilot, lambda: all(worker.is_finished for worker in app.workers) and "✗" in said(app))
         await pilot.pause()
 
     async def hidden(pilot: Pilot[Any]) -> None:

@@ -121,8 +121,19 @@ async def dashboard(run: RunDirectory) -> AsyncIterator[tuple[Pilot[None], Dashb
     async with app.run_test(size=(COLUMNS, ROWS)) as pilot:
         screen = DashboardScreen(run)
         await app.push_screen(screen)
-        await pilot.pause()
+        await settled(pilot)
         yield pilot, screen
+
+
+async def settled(pilot: Pilot[None]) -> None:
+    """Wait until the screen stays as it is: panes get their sizes, and the footer its keys, a while after the first."""
+    still = 0
+    before: list[str] = []
+    while still < 4:
+        await pilot.pause(0.05)
+        now = [strip.text for strip in pilot.app.screen._compositor.render_strips()]
+        still = still + 1 if now == before else 0
+        before = now
 
 
 async def repainted(pilot: Pilot[None], make: Callable[[], Terminal]) -> Terminal:
