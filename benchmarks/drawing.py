@@ -1,6 +1,7 @@
 """What the dashboard costs: a redraw of its charts, and the training beside it.
 
     python benchmarks/drawing.py charts                 CPU and bytes of one redraw, beside plotext's
+    python benchmarks/drawing.py charts --rows 1000000  the same for a run that has logged so many rows already
     python benchmarks/drawing.py training --rounds 3    throughput, headless against dashboard, by redraw interval
 
 Every measurement runs in a process and a pseudo-terminal of its own, whose output is read and counted.
@@ -33,6 +34,7 @@ INTERVALS = ("headless", "paced", "1", "2", "4", "8")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["charts", "training"])
+    parser.add_argument("--rows", type=int, default=300, help="that are there before the first redraw")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--size", default="120x36", help="of the terminal beside the training")
@@ -42,7 +44,7 @@ def main() -> None:
     if options.child:
         child(json.loads(options.child))
     elif options.what == "charts":
-        measure_charts()
+        measure_charts(options.rows)
     else:
         measure_training(options)
 
@@ -50,11 +52,11 @@ def main() -> None:
 # ── the measuring side ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def measure_charts() -> None:
+def measure_charts(rows: int) -> None:
     print(f"{'':24}{'build':>10}{'all CPU':>10}{'sent':>12}   each for one redraw of both charts")
     for size in SIZES:
         for kind in ("own", "plotext"):
-            result = in_terminal({"kind": kind, "size": size}, size)
+            result = in_terminal({"kind": kind, "size": size, "rows": rows}, size)
             sent = result["sent"] / REDRAWS
             build, cpu = result["build"] * 1e3, result["cpu"] * 1e3
             print(f"{size[0]}x{size[1]} {kind:16}{build:7.2f} ms{cpu:7.2f} ms{sent:8.0f} bytes")
@@ -133,38 +135,61 @@ def redraw(task: dict[str, Any]) -> dict[str, float]:
     """Let both charts grow by a second of training, again and again."""
     import numpy as np
     from textual.app import App, ComposeResult
-    from textual.widget import Widget
     from textual_plotext import PlotextPlot
 
-    from tui.plot import TRAIN, VAL, Line, Picture
-    from tui.reduce import reduce_columns
-    from tui.widgets.chart import Chart
+    from minigpt.rundir import RunDirectory
+    from tui.app import MiniGPTApp
+    from tui.following import Following
+    from tui.reduce import Points, reduce_points
+    from tui.widgets.charts import ChartsPane
 
-    steps = np.arange(10, 5010, 10)
+    before = task["rows"]
+    last = 10 * (before + 4 * REDRAWS)
+    end = 10.0 * max(500, 5 * last // 40)
+    steps = np.arange(10, last + 10, 10)
     noise = np.random.default_rng(1).normal(0, 0.05, steps.size)
     losses = 1.4 + 3 * np.exp(-steps / 800) + noise
     width, height = int(task["size"][0] * 0.58), (task["size"][1] - 3) // 2
     result: dict[str, float] = {}
+    run = RunDirectory(Path(tempfile.mkdtemp(prefix="drawing-")))
+    run.config_file.write_text(f"[train]\nmax_steps = {int(end)}\n")
+    following = Following(run)
+
+    def grow(first: int, number: int) -> None:
+        """Let the file grow to that many rows, and take them in."""
+        with run.metrics_file.open("a") as file:
+            for index in range(first, number):
+                val = f', "val_loss": {losses[index] + 0.1}' if index % 25 == 24 else ""
+                file.write(f'{{"step": {steps[index]}, "attempt": 1, "train_loss": {losses[index]}{val}}}\n')
+        following.poll()
+        while following.behind:
+            following.poll()
 
     class Bench(App[None]):
-        CSS = f"Chart, PlotextPlot {{ width: {width}; height: {height}; }}"
+        CSS_PATH = MiniGPTApp.CSS_PATH
+        CSS = (
+            f"ChartsPane {{ width: {width}; height: {2 * height}; }}PlotextPlot {{ width: {width}; height: {height}; }}"
+        )
 
         def compose(self) -> ComposeResult:
-            for name in ("loss", "perplexity"):
-                yield Chart(name) if task["kind"] == "own" else PlotextPlot()
+            if task["kind"] == "own":
+                yield ChartsPane()
+            else:
+                yield from (PlotextPlot(), PlotextPlot())
 
         async def on_mount(self) -> None:
             self.set_timer(0.5, self.measure)
 
         async def measure(self) -> None:
-            widgets = [*self.query(Chart), *self.query(PlotextPlot)]
-            self.draw(widgets, 300)
+            grow(0, before)
+            self.draw(before)
             await asyncio.sleep(0.3)
             self.mark()
             builds, began = [], time.process_time()
             for index in range(REDRAWS):
+                grow(before + 4 * index, before + 4 * index + 4)
                 start = time.thread_time()
-                self.draw(widgets, 300 + 4 * index)
+                self.draw(before + 4 * index + 4)
                 builds.append(time.thread_time() - start)
                 await asyncio.sleep(0.05)
             cpu = (time.process_time() - began) / REDRAWS
@@ -178,28 +203,22 @@ def redraw(task: dict[str, Any]) -> dict[str, float]:
             assert self._driver is not None
             self._driver.write("\x1b]7777;mark\x07")
 
-        def draw(self, widgets: list[Widget], number: int) -> None:
-            for widget, values in zip(widgets, (losses, np.exp(losses)), strict=True):
-                seen = values[:number]
-                evaluations = slice(24, number, 25)
-                if isinstance(widget, Chart):
-                    lines = (
-                        Line(steps[:number], seen, TRAIN),
-                        Line(steps[evaluations], values[evaluations] + 0.1, VAL, "●"),
-                    )
-                    widget.show(Picture("loss", lines, end=5000, logarithmic=widget is widgets[1]))
-                elif isinstance(widget, PlotextPlot):
-                    # The same reduction, or plotext would take ten times as long.
-                    columns = reduce_columns(steps[:number], seen, (0.0, 5000.0), width * 2)
-                    taken = np.flatnonzero(np.isfinite(columns.low))
-                    places = np.repeat(taken * 5000 / (width * 2 - 1), 2).tolist()
-                    heights = np.stack([columns.low[taken], columns.high[taken]], axis=1).ravel().tolist()
-                    widget.plt.clear_data()
-                    widget.plt.plot(places, heights, marker="braille", label="train")
-                    widget.plt.plot(
-                        steps[evaluations].tolist(), (values[evaluations] + 0.1).tolist(), marker="braille", label="val"
-                    )
-                    widget.refresh()
+        def draw(self, number: int) -> None:
+            for pane in self.query(ChartsPane):
+                pane.show([following])
+            for widget, values in zip(self.query(PlotextPlot), (losses, np.exp(losses)), strict=False):
+                # The same reduction, or plotext would take ten times as long.
+                columns = reduce_points(Points.of(steps[:number], values[:number]), (0.0, end), width * 2)
+                taken = np.flatnonzero(np.isfinite(columns.low))
+                places = np.repeat(taken * end / (width * 2 - 1), 2).tolist()
+                heights = np.stack([columns.low[taken], columns.high[taken]], axis=1).ravel().tolist()
+                evaluations = slice(24, number, max(25, number // 100))
+                widget.plt.clear_data()
+                widget.plt.plot(places, heights, marker="braille", label="train")
+                widget.plt.plot(
+                    steps[evaluations].tolist(), (values[evaluations] + 0.1).tolist(), marker="braille", label="val"
+                )
+                widget.refresh()
 
     Bench().run()
     return result

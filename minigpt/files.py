@@ -6,20 +6,21 @@ import json
 import os
 import secrets
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write `content` to `path` so that a reader sees the old file or the new one, also after a power cut.
+def write_atomically(path: Path, content: str | bytes | Iterable[bytes | memoryview], *, mode: int = 0o666) -> None:
+    """Write `content`, or its pieces, to `path` so that a reader sees the old file or the new one, also after a crash.
 
-    Raises OSError; the old file is then untouched.
+    `mode` are its permissions, less the umask. Raises OSError; the old file is then untouched.
     """
     data = content.encode() if isinstance(content, str) else content
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
-        with temporary.open("xb") as file:
-            file.write(data)
+        with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+            file.writelines([data] if isinstance(data, bytes) else data)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

@@ -2,11 +2,12 @@
 
 import math
 from array import array
-from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from minigpt.columns import NOT_COLUMNS, Batch, Part, Table, batch_of
 from minigpt.journal import JournalTail, Row, count_in, number_in
 
 if TYPE_CHECKING:
@@ -23,18 +24,9 @@ class Recovery:
     resumed_from: int
 
 
-class _Series:
-    def __init__(self) -> None:
-        # Compact, and copied into numpy at the speed of memory: an overnight run has a hundred thousand rows.
-        self.steps = array("q")
-        self.values = array("d")
-
-    def cut_after(self, step: int) -> None:
-        keep = bisect_right(self.steps, step)
-        del self.steps[keep:], self.values[keep:]
-
-
 _MOST_NAMES = 100  # a trainer writes about twenty; each costs at each attempt
+_BITE = 1 << 20  # bytes; the rows in them take ten times as much memory for a moment
+_FEWEST_AT_ONCE = 16  # rows that are worth turning into columns together
 
 
 class Metrics:
@@ -45,12 +37,13 @@ class Metrics:
     """
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         self._tail = JournalTail(path)
         self._restarts = 0
         self._clear()
 
     def _clear(self) -> None:
-        self._series: dict[str, _Series] = {}
+        self._table = Table()
         self.attempt = 0
         self.recoveries: list[Recovery] = []
         self.last: Row = {}
@@ -75,16 +68,89 @@ class Metrics:
             self._restarts = self._tail.restarts
             self._clear()
             changed = True
+        return self.take(rows) or changed
+
+    def begins_with(self, inode: int) -> bool:
+        """Whether the file with this inode is the one that it reads, or can be because it has not read any yet."""
+        if not self.offset:
+            self._tail.go_on_from(0, inode)
+        return self._tail.inode == inode
+
+    def go_on(self, batch: Batch | None, end: int) -> bool:
+        """Take in the file up to the offset `end`, whose rows another reader has turned into a batch, or could not.
+
+        False if the file is another one by now.
+        """
+        before = self._tail.offset
+        if batch is not None and before < end and self.take_batch(batch):
+            self._tail.offset = end
+            return True
+        restarts = self._restarts
+        self.poll(end - before)
+        return self._tail.offset == end and self._restarts == restarts
+
+    def read_cache(self) -> bool:
+        """Begin with what was kept of the file when it was read before; whether there was any, and it is right.
+
+        Then `poll` goes on from there. For one that has not read anything yet.
+        """
+        from minigpt.metrics_cache import read_cache
+
+        if self.offset or (found := read_cache(self.path)) is None:
+            return False
+        contents, inode = found
+        self._clear()
+        self._tail.go_on_from(contents.offset, inode)
+        self.attempt, self.last, self._table = contents.attempt, contents.last, contents.table
+        self.recoveries = [Recovery(*recovery) for recovery in contents.recoveries]
+        self._improvements = contents.improvements
+        return True
+
+    def prepare_cache(self) -> "Callable[[], bool]":
+        """Take hold of what is known now; what is returned keeps it for `read_cache`, and may run in another thread."""
+        from minigpt.metrics_cache import Contents, Prepared, write_cache
+
+        recoveries = [(each.attempt, each.reached, each.resumed_from) for each in self.recoveries]
+        prepared = Prepared(Contents(self.offset, self.attempt, self.last, recoveries, self._improvements, self._table))
+        path, inode = self.path, self._tail.inode
+        return lambda: write_cache(path, inode, prepared)
+
+    def take(self, rows: Sequence[Row]) -> bool:
+        """Take in rows in the order of the file, of which some may be left out; whether any of them counted."""
+        batch = batch_of(rows) if len(rows) >= _FEWEST_AT_ONCE else None
+        if batch is not None and self.take_batch(batch):
+            return True
+        changed = False
         for row in rows:
             changed |= self._take(row)
         return changed
 
+    def take_batch(self, batch: Batch) -> bool:
+        """Take in many rows at once, if they go on where the last one stopped; else nothing happens, and it is False.
+
+        What comes of it is what taking in each of these rows gives.
+        """
+        if self.last and (batch.attempt != self.attempt or batch.first <= self.last["step"]):
+            return False
+        new = sum(name not in self._table for name in batch.names)
+        if len(self._table) + new > _MOST_NAMES:
+            return False
+        self.attempt = batch.attempt
+        self._table.add_batch(batch)
+        for part in batch.parts:
+            losses = part.values.get("val_loss", ())
+            for step, loss in zip(part.steps, losses, strict=False):
+                self._improve(step, loss)
+        self.last = batch.last
+        return True
+
     def read_all(self) -> "Metrics":
-        """Take in the whole file as it is now."""
+        """Take in the whole file as it is now; what was kept of a long one is not read again."""
+        self.read_cache()
         before = -1
         while self._tail.offset != before:
             before = self._tail.offset
-            self.poll()
+            self.poll(_BITE)
         return self
 
     def _take(self, row: Row) -> bool:
@@ -92,51 +158,53 @@ class Metrics:
         if step is None or attempt is None or attempt < self.attempt:
             return False
         if attempt > self.attempt:
-            if self.attempt:
+            if self.last:
                 self._begin_attempt(row, step, attempt)
             self.attempt = attempt
         elif self.last and step <= self.last["step"]:
             return False
+        values: dict[str, array[float]] = {}
+        room = _MOST_NAMES - len(self._table)
         for name, value in row.items():
-            if name in {"step", "attempt", "resumed_from"}:
-                continue
             number = math.nan if value is None else number_in(row, name)
-            if number is not None and (name in self._series or len(self._series) < _MOST_NAMES):
-                series = self._series.setdefault(name, _Series())
-                series.steps.append(step)
-                series.values.append(number)
+            if number is None or name in NOT_COLUMNS or (name not in self._table and room == 0):
+                continue
+            room -= name not in self._table
+            values[name] = array("d", [number])
+        self._table.add(Part(array("q", [step]), values))
         self.last = row
         loss = number_in(row, "val_loss")
-        if loss is not None and math.isfinite(loss) and (self.best is None or loss < self.best[1]):
-            self._improvements.append((step, loss))
+        if loss is not None:
+            self._improve(step, loss)
         return True
+
+    def _improve(self, step: int, loss: float) -> None:
+        if math.isfinite(loss) and (not self._improvements or loss < self._improvements[-1][1]):
+            self._improvements.append((step, loss))
 
     def _begin_attempt(self, row: Row, step: int, attempt: int) -> None:
         resumed_from = count_in(row, "resumed_from")
         kept = resumed_from if resumed_from is not None and resumed_from < step else step - 1
         self.recoveries.append(Recovery(attempt, self.last.get("step", 0), max(0, kept)))
-        for series in self._series.values():
-            series.cut_after(kept)
+        self._table.cut_after(kept)
         self.last = {}
         while self._improvements and self._improvements[-1][0] > kept:
             self._improvements.pop()
 
     def names(self) -> list[str]:
         """The metrics that have at least one value, in the order in which they appeared."""
-        return [name for name, series in self._series.items() if series.steps]
+        return self._table.names()
 
     def newest(self, name: str) -> float | None:
         """The newest value of one metric, nan if it was not finite; None for a name that is not there."""
-        series = self._series.get(name)
-        return series.values[-1] if series is not None and series.values else None
+        return self._table.newest(name)
 
     def series(self, name: str) -> "tuple[NDArray[np.int64], NDArray[np.float64]]":
-        """Steps and values of one metric; a value that was not finite is nan. Empty for a name that is not there."""
-        import numpy as np  # here: a list of runs does without it
+        """Steps and values of one metric; a value that was not finite is nan. Empty for a name that is not there.
 
-        series = self._series.get(name) or _Series()
-        # Copies: an array that shared the growing buffer would keep it from growing (BufferError).
-        return np.array(series.steps, dtype=np.int64), np.array(series.values, dtype=np.float64)
+        They are no copies, stay as they are when the file grows, and are not to be written to.
+        """
+        return self._table.series(name)
 
 
 @dataclass(frozen=True)
@@ -156,18 +224,26 @@ def epoch_table(metrics: Metrics) -> list[EpochRow]:
 
     The evaluation before the first step belongs to no epoch.
     """
-    epochs = dict(zip(*(column.tolist() for column in metrics.series("epoch")), strict=True))
-    train = dict(zip(*(column.tolist() for column in metrics.series("train_eval_loss")), strict=True))
     steps, losses = metrics.series("val_loss")
+    epochs, train_losses = (_values_at(steps, *metrics.series(name)) for name in ("epoch", "train_eval_loss"))
     table: dict[int, EpochRow] = {}
-    for step, val_loss in zip(steps.tolist(), losses.tolist(), strict=True):
+    rows = zip(steps.tolist(), losses.tolist(), epochs, train_losses, strict=True)
+    for step, val_loss, passed, train_loss in rows:
         # An epoch that ends at this very step may come out a rounding error too late.
-        passed = epochs.get(step, 0.0)
         epoch = math.ceil(passed - 1e-6) if math.isfinite(passed) else 0
         if epoch > 0:
-            train_loss = train.get(step, math.nan)
             table[epoch] = EpochRow(epoch, step, train_loss, val_loss, perplexity(train_loss), perplexity(val_loss))
     return list(table.values())
+
+
+def _values_at(wanted: "NDArray[np.int64]", steps: "NDArray[np.int64]", values: "NDArray[np.float64]") -> "list[float]":
+    """A metric's values at the steps of another one; nan where it has none."""
+    import numpy as np
+
+    if not steps.size:
+        return [math.nan] * wanted.size
+    places = np.minimum(np.searchsorted(steps, wanted), steps.size - 1)
+    return list(np.where(steps[places] == wanted, values[places], math.nan).tolist())
 
 
 def perplexity(loss: float) -> float:

@@ -1,14 +1,22 @@
 """What a list shows of each run: for the home screen, and for `minigpt runs`."""
 
+import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from minigpt.journal import JournalTail, count_in
+from minigpt.files import read_limited
+from minigpt.journal import JournalTail, count_in, text_in
 from minigpt.metrics import Metrics
+from minigpt.run_files import size_on_disk
 from minigpt.rundir import RunDirectory, RunState, last_state_event, last_written, list_runs, state_of
 
 LIVE = frozenset({RunState.TRAINING, RunState.PAUSED})
+
+_BITE = 1 << 20  # bytes of a long run's metrics between two looks at the clock
+_LONG = 4 << 20  # bytes of metrics, which take a good part of a second to be read
+_SIZE_INTERVAL = 60.0  # seconds after which the size of a live run is taken again
 
 
 @dataclass(frozen=True)
@@ -16,7 +24,8 @@ class RunSummary:
     """One run in one line. Of abandoned attempts it knows nothing, like the charts."""
 
     run: RunDirectory
-    state: RunState
+    state: RunState | None
+    """None until the run's files have been read, like all that follows but `written`."""
     step: int | None
     max_steps: int | None
     train_loss: float | None
@@ -26,49 +35,106 @@ class RunSummary:
     """Step and value of the lowest val_loss."""
     written: float
     """When it last wrote something, as seconds since the epoch."""
+    size: int | None = None
+    """Bytes on the disk."""
+    curve: tuple[float, ...] = ()
+    """The training loss from the first step to the newest in a few values; nan where one was no finite number."""
+    corpus: str = ""
+    about: str = ""
+    """What the preset that it came from is for."""
 
 
 class RunList:
-    """Reads the runs again and again, and of each only what is new. For one thread at a time."""
+    """Reads the runs again and again, and of each only what is new. For one thread at a time.
 
-    def __init__(self) -> None:
-        self._known: dict[Path, tuple[tuple[object, ...], RunSummary]] = {}
-        self._live: dict[Path, _Reader] = {}
+    `curve` is how many values a curve has; without curves no numpy is needed.
+    """
 
-    def read(self) -> list[RunSummary]:
-        """All runs, those that are being trained first, then the one written to last."""
-        known: dict[Path, tuple[tuple[object, ...], RunSummary]] = {}
-        live: dict[Path, _Reader] = {}
-        for run in list_runs():
-            signature = (run.is_live(), _stamp(run.metrics_file), _stamp(run.events_file))
-            before = self._known.get(run.path)
-            if before is not None and before[0] == signature:
-                known[run.path] = before
-                if reader := self._live.get(run.path):
-                    live[run.path] = reader
-                continue
-            reader = self._live.get(run.path) or _Reader(run)
-            known[run.path] = (signature, reader.read())
-            if run.is_live():  # what has ended will hardly grow, and what was read of it takes memory
-                live[run.path] = reader
-        self._known, self._live = known, live
-        summaries = [summary for _, summary in known.values()]
+    def __init__(self, curve: int = 0) -> None:
+        self._curve = curve
+        self.keep_caches = False
+        """Whether what was read of a long run that has ended is kept in its cache/."""
+        self._known: dict[Path, tuple[tuple[object, ...] | None, RunSummary]] = {}
+        self._readers: dict[Path, _Reader] = {}
+        self._sizes: dict[Path, tuple[tuple[object, ...], float, int]] = {}
+        self.behind = False
+        """Whether there is more to read than the last `read` had time for."""
+
+    def read(self, seconds: float = math.inf) -> list[RunSummary]:
+        """All runs, those that are being trained first, then the one written to last.
+
+        After about `seconds` it returns with what it has, and the next call goes on from there.
+        """
+        deadline = time.monotonic() + seconds
+        self.behind = False
+        before, readers = self._known, self._readers
+        self._known, self._readers = {}, {}
+        runs = [(run.is_live(), run) for run in list_runs()]
+        for live, run in sorted(runs, key=lambda pair: not pair[0]):
+            stamps: tuple[object, ...] | None = (live, _stamp(run.metrics_file), _stamp(run.events_file))
+            known, summary = before.get(run.path, (None, None))
+            reader = readers.get(run.path)
+            if summary is None or known != stamps:
+                whole = False
+                if not self.behind:
+                    reader = reader or _Reader(run, self._curve)
+                    whole = reader.read(deadline)
+                    self.behind = not whole or time.monotonic() > deadline
+                if whole and reader is not None:
+                    summary = replace(reader.summary(), size=summary.size if summary else None)
+                    if self.keep_caches and not live:
+                        reader.keep_cache()
+                else:
+                    summary, stamps = summary or _unread(run, live), None
+            # What has ended will hardly grow, and what was read of it takes memory.
+            if reader is not None and (live or stamps is None):
+                self._readers[run.path] = reader
+            self._known[run.path] = stamps, summary
+        self._measure(deadline)
+        summaries = [summary for _, summary in self._known.values()]
         return sorted(summaries, key=lambda summary: (summary.state not in LIVE, -summary.written))
+
+    def _measure(self, deadline: float) -> None:
+        """Take the sizes that are not known, or not any more: walking through all directories at each look is dear."""
+        self._sizes = {path: known for path, known in self._sizes.items() if path in self._known}
+        for path, (signature, summary) in self._known.items():
+            if self.behind:
+                return
+            if signature is None:
+                continue
+            now = time.monotonic()
+            state = (*signature[1:], _stamp(summary.run.checkpoints_dir))
+            stamp, taken, size = self._sizes.get(path, ((), -math.inf, 0))
+            if stamp != state and not (summary.state in LIVE and now - taken < _SIZE_INTERVAL):
+                size = size_on_disk(summary.run)
+                self._sizes[path] = state, now, size
+                self.behind = time.monotonic() > deadline
+            self._known[path] = signature, replace(summary, size=size)
+
+
+def _unread(run: RunDirectory, live: bool) -> RunSummary:
+    return RunSummary(run, RunState.TRAINING if live else None, None, None, None, None, None, last_written(run))
 
 
 class _Reader:
     """Follows one run's files."""
 
-    def __init__(self, run: RunDirectory) -> None:
+    def __init__(self, run: RunDirectory, curve: int) -> None:
         self._run = run
+        self._width = curve
         self._metrics = Metrics(run.metrics_file)
         self._events = JournalTail(run.events_file)
         self._last_event: str | None = None
         self._max_steps: int | None = None
+        self._live = False
+        self._begun = False
+        self._cached = 0
+        """Up to where its cache knows the metrics."""
+        self._corpus, self._about = _described(run)
 
-    def read(self) -> RunSummary:
-        live = self._run.is_live()  # asked first: a run that ends meanwhile has told how before its lock is free
-        metrics = self._metrics.read_all()
+    def read(self, deadline: float) -> bool:
+        """Read what is new, or as much as there is time for; whether that was all."""
+        self._live = self._run.is_live()  # asked first: a run that ends meanwhile has told how before its lock is free
         restarts = self._events.restarts
         while events := self._events.poll():
             if self._events.restarts != restarts:
@@ -77,16 +143,69 @@ class _Reader:
             self._last_event = last_state_event(events, self._last_event)
             limits = [limit for row in events if (limit := count_in(row, "max_steps")) is not None]
             self._max_steps = limits[-1] if limits else self._max_steps
+        if not self._begun:
+            self._begun = True
+            if _stamp(self._run.metrics_file)[1] > _LONG and self._metrics.read_cache():
+                self._cached = self._metrics.offset
+        before = -1
+        while self._metrics.offset != before:
+            if self._metrics.offset - before > _BITE // 2 and before >= 0 and time.monotonic() > deadline:
+                return False  # after a smaller bite nothing comes any more
+            before = self._metrics.offset
+            self._metrics.poll(_BITE)
+        return True
+
+    def keep_cache(self) -> None:
+        """Keep what was read of a long run for the next time."""
+        if self._metrics.offset - self._cached > _LONG:
+            self._metrics.prepare_cache()()
+            self._cached = self._metrics.offset
+
+    def summary(self) -> RunSummary:
+        """What was read."""
         return RunSummary(
             run=self._run,
-            state=state_of(live, self._last_event),
-            step=metrics.last.get("step"),
+            state=state_of(self._live, self._last_event),
+            step=self._metrics.last.get("step"),
             max_steps=self._max_steps,
-            train_loss=metrics.newest("train_loss"),
-            val_loss=metrics.newest("val_loss"),
-            best=metrics.best,
+            train_loss=self._metrics.newest("train_loss"),
+            val_loss=self._metrics.newest("val_loss"),
+            best=self._metrics.best,
             written=last_written(self._run),
+            curve=curve_of(self._metrics, self._width) if self._width else (),
+            corpus=self._corpus,
+            about=self._about,
         )
+
+
+def curve_of(metrics: Metrics, width: int) -> tuple[float, ...]:
+    """The training loss in at most `width` values: means of equal stretches of steps, nan for one with a gap in it."""
+    import numpy as np  # here: `minigpt runs` does without it
+
+    steps, losses = metrics.series("train_loss")
+    if not steps.size:
+        return ()
+    width = min(width, steps.size)
+    span = max(1, int(steps[-1] - steps[0]))
+    places = np.minimum((steps - steps[0]) * (width / (span + 1)), width - 1).astype(np.int64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        sums = np.bincount(places, weights=losses, minlength=width)
+    counts = np.bincount(places, minlength=width)
+    return tuple(float(total / count) for total, count in zip(sums, counts, strict=True) if count)
+
+
+def _described(run: RunDirectory) -> tuple[str, str]:
+    """The corpus and what the run is for, as its configuration says; empty where it says nothing."""
+    import tomli
+
+    try:
+        table: dict[str, Any] = tomli.loads(read_limited(run.config_file, 1 << 20).decode())
+    except (OSError, ValueError, RecursionError):
+        return "", ""
+    data, about = table.get("data"), table.get("run")
+    return text_in(data, "corpus") if isinstance(data, dict) else "", (
+        text_in(about, "about") if isinstance(about, dict) else ""
+    )
 
 
 def age(seconds: float) -> str:
@@ -99,6 +218,14 @@ def age(seconds: float) -> str:
         return f"{int(seconds // 3600)} h"
     days = int(seconds // 86400)
     return "1 day" if days == 1 else f"{days} days"
+
+
+def size_in_words(size: int) -> str:
+    """A number of bytes as `812 KiB`, `12.4 MiB` or `3.1 GiB`."""
+    if size < 1000 << 10:
+        return f"{-(-size // 1024)} KiB"
+    amount, unit = (size / 2**20, "MiB") if size < 1000 << 20 else (size / 2**30, "GiB")
+    return f"{amount:,.1f} {unit}"
 
 
 def now() -> float:

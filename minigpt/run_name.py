@@ -3,6 +3,9 @@
 import secrets
 from datetime import date
 
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+"""What a run may be called: a name that no shell, file system or terminal takes for anything else."""
+
 _ADJECTIVES = """
 amber bold brave bright brisk calm candid clever copper coral crisp daring deep eager early earnest fair fleet fond
 free gentle glad golden grand green happy hardy honest humble keen kind late lively loyal lucky merry mild misty modest

@@ -89,6 +89,7 @@ class RunDirectory:
         self.evaluations_dir = path / "evaluations"
         self.lock_file = path / "lock"
         self.console_file = path / "console.log"
+        self.notes_file = path / "notes.txt"
 
     @property
     def name(self) -> str:

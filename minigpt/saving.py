@@ -6,6 +6,8 @@ A disk that is full, gone or read-only does not end a training: it goes on, says
 import errno
 import json
 import math
+import os
+import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,6 +17,7 @@ from typing import Any
 from minigpt.checkpoint import Snapshot, remove_checkpoint, write_checkpoint, write_checkpoint_info
 from minigpt.commands import Command
 from minigpt.config import Config, TrainConfig
+from minigpt.errors import UserError
 from minigpt.files import write_atomically
 from minigpt.inert import inert_line
 from minigpt.run_log import RunLog
@@ -22,6 +25,7 @@ from minigpt.rundir import Checkpoint, RunDirectory, RunLock
 from minigpt.tokenizer import Tokenizer
 
 RETRY_INTERVAL = 30.0  # seconds until a checkpoint that could not be written is tried again
+FEW_CHECKPOINTS = 3  # with room for fewer than these the user is told, while there is something to be done about it
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,7 @@ class Saver:
         """Why the newest checkpoint could not be written; None when it could."""
         self.trouble = ""
         """What cannot be written at present, for a screen: the files could not tell. Empty when all is well."""
+        self._told_low = False
 
     def save(
         self,
@@ -123,6 +128,7 @@ class Saver:
     def _saved(self, step: int, best: float | None, command: Command | None) -> None:
         self.error, self._retry_at = None, math.inf
         self._log.event(step, "saved", checkpoint=f"step-{step:08d}", best=best is not None, **answer(command))
+        self._look_for_room(step)
         self._look_for_trouble()
 
     def _not_saved(self, step: int, error: OSError, command: Command | None) -> None:
@@ -132,6 +138,23 @@ class Saver:
             message = f"the checkpoint of step {step:,} could not be written ({reason_of(error)}); {self.kept()}"
             self._log.notice(step, "disk", f"{message}. The training goes on and tries again.", **answer(command))
         self._look_for_trouble()
+
+    def _look_for_room(self, step: int) -> None:
+        try:
+            size = sum(file.stat().st_size for file in os.scandir(self._run.checkpoint(str(step)).path))
+            free = shutil.disk_usage(self._run.path).free
+        except (OSError, UserError):
+            return
+        if free >= FEW_CHECKPOINTS * size or self._told_low:
+            return
+        self._told_low = True
+        self._log.notice(
+            step,
+            "disk",
+            f"little room is left where the run lies: {free / 2**20:,.1f} MiB, and a checkpoint takes "
+            f"{size / 2**20:,.1f} MiB. Make room, or resume it with a lower --train.keep-checkpoints.",
+            free=free,
+        )
 
     def _look_for_trouble(self) -> None:
         error = self.error or self._log.error

@@ -146,7 +146,8 @@ class TrainingSession(threading.Thread):
             self.run_directory = run
             while True:
                 self.phase = "building the model"
-                self._trainer = Trainer(run, config, data, device, lock=lock, changed=changed)
+                preset = "" if self._resume is not None else self._preset
+                self._trainer = Trainer(run, config, data, device, lock=lock, changed=changed, preset=preset)
                 if self._hand_over_failure:
                     failure = f"not handed over: {self._hand_over_failure}. The training goes on where it was."
                     self._trainer.notices.append(("detach", failure))

@@ -1,16 +1,26 @@
-"""What the machine is doing: memory and load of the host, of the training process and of the GPU.
+"""What the machine is doing: memory and load of the host, of the training process and of the GPUs, and the disk.
 
 Never imports torch: a viewer that did would take GPU memory of its own.
 """
 
 import os
-from collections.abc import Callable
+import shutil
+import stat
+import threading
+import time
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING
 
 import psutil
 
-_Value = TypeVar("_Value")
+from minigpt.gpus import GpuReading, Gpus
+
+if TYPE_CHECKING:
+    from minigpt.rundir import RunDirectory
+
+_PATIENCE = 0.02  # seconds for which the GPUs are waited for: usually enough
+_STALE = 10.0  # seconds after which what a driver said last is no longer told
+_MOST_FILES = 50  # of a checkpoint; it has four
 
 
 @dataclass(frozen=True)
@@ -21,6 +31,7 @@ class HostReading:
     total: int
     cpu_percent: float
     cores: int
+    swap_used: int = 0
 
 
 @dataclass(frozen=True)
@@ -32,49 +43,54 @@ class ProcessReading:
 
 
 @dataclass(frozen=True)
-class GpuReading:
-    """One GPU; what a driver does not tell is None."""
+class DiskReading:
+    """Bytes that are left where checkpoints go, and those of the newest checkpoint; None without one."""
 
-    name: str
-    used: int
-    total: int
-    utilization: int | None
-    temperature: int | None
-    watts: float | None
+    free: int
+    checkpoint: int | None
 
 
 @dataclass(frozen=True)
 class Reading:
-    """Everything at one moment; `process` and `gpu` are None where there is none to read."""
+    """Everything at one moment; None or empty where there is nothing to read. The run's own GPU comes first."""
 
     host: HostReading
-    process: ProcessReading | None
-    gpu: GpuReading | None
+    process: ProcessReading | None = None
+    gpus: tuple[GpuReading, ...] = ()
+    disk: DiskReading | None = None
 
 
 class Telemetry:
-    """Reads the machine. `read` takes well under a millisecond without a GPU, a few with one.
+    """Reads the machine. `read` takes well under a millisecond without a GPU, at most some twenty with one.
 
     `pid` is the training process, `gpu_uuid` the device it computes on. Without a uuid the first device that
-    CUDA_VISIBLE_DEVICES leaves is taken, when `wants_gpu` says that the run uses one.
+    CUDA_VISIBLE_DEVICES leaves is taken, when `wants_gpu` says that the run uses one. `run` is what is trained.
     """
 
-    def __init__(self, *, pid: int | None = None, wants_gpu: bool = False, gpu_uuid: str | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        pid: int | None = None,
+        wants_gpu: bool = False,
+        gpu_uuid: str | None = None,
+        run: "RunDirectory | None" = None,
+    ) -> None:
         self._process = _open_process(pid)
-        self._nvml: Any = None
-        self._device: Any = None
-        if wants_gpu or gpu_uuid:
-            self._nvml, self._device = _open_device(gpu_uuid)
+        self._gpus = _Watch(pid, gpu_uuid) if wants_gpu or gpu_uuid else None
+        self._disk = None if run is None else _Disk(run)
         self._cores = psutil.cpu_count() or 1
         # psutil tells the load since the call before: the first one has nothing to compare with.
         psutil.cpu_percent()
 
     def read(self) -> Reading:
-        """The state of things now; a process or device that has gone away is None from then on."""
+        """The state of things now; a process or device that has gone away is left out from then on."""
         memory = psutil.virtual_memory()
         # On Linux `used` leaves out what cannot be given back, which total − available counts.
-        host = HostReading(memory.total - memory.available, memory.total, psutil.cpu_percent(), self._cores)
-        return Reading(host, self._read_process(), self._read_gpu())
+        host = HostReading(
+            memory.total - memory.available, memory.total, psutil.cpu_percent(), self._cores, _swap_used()
+        )
+        gpus = () if self._gpus is None else self._gpus.read()
+        return Reading(host, self._read_process(), gpus, None if self._disk is None else self._disk.read())
 
     def _read_process(self) -> ProcessReading | None:
         if self._process is None:
@@ -85,24 +101,6 @@ class Telemetry:
         except psutil.Error:
             self._process = None
             return None
-
-    def _read_gpu(self) -> GpuReading | None:
-        nvml, device = self._nvml, self._device
-        if nvml is None:
-            return None
-        memory = _ask(nvml, lambda: nvml.nvmlDeviceGetMemoryInfo(device))
-        if memory is None:
-            return None
-        name = _ask(nvml, lambda: nvml.nvmlDeviceGetName(device)) or "GPU"
-        watts = _ask(nvml, lambda: nvml.nvmlDeviceGetPowerUsage(device))
-        return GpuReading(
-            name=name.decode(errors="replace") if isinstance(name, bytes) else str(name),
-            used=int(memory.used),
-            total=int(memory.total),
-            utilization=_ask(nvml, lambda: int(nvml.nvmlDeviceGetUtilizationRates(device).gpu)),
-            temperature=_ask(nvml, lambda: int(nvml.nvmlDeviceGetTemperature(device, nvml.NVML_TEMPERATURE_GPU))),
-            watts=None if watts is None else watts / 1000,
-        )
 
 
 def _open_process(pid: int | None) -> psutil.Process | None:
@@ -116,47 +114,67 @@ def _open_process(pid: int | None) -> psutil.Process | None:
     return process
 
 
-def _ask(nvml: Any, question: Callable[[], _Value]) -> _Value | None:
-    # A virtual or partitioned GPU answers only some questions.
+def _swap_used() -> int:
     try:
-        return question()
-    except nvml.NVMLError:
+        return int(psutil.swap_memory().used)
+    except (OSError, RuntimeError, psutil.Error):  # a container may hide where it is told
+        return 0
+
+
+class _Watch:
+    """Asks the GPUs in a thread: a driver takes its time to open, and one in trouble never answers."""
+
+    def __init__(self, pid: int | None, uuid: str | None) -> None:
+        self._of = pid, uuid
+        self._gpus: Gpus | None = None
+        self._thread: threading.Thread | None = None
+        self._newest: tuple[float, tuple[GpuReading, ...]] = (0.0, ())
+
+    def read(self) -> tuple[GpuReading, ...]:
+        """What they say now, or what they said a moment ago if they take their time."""
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._ask, name="gpus", daemon=True)
+            self._thread.start()
+        self._thread.join(_PATIENCE)
+        at, gpus = self._newest
+        return gpus if time.monotonic() - at < _STALE else ()
+
+    def _ask(self) -> None:
+        if self._gpus is None:
+            self._gpus = Gpus(*self._of)
+        self._newest = time.monotonic(), self._gpus.read()
+
+
+class _Disk:
+    """How much is left where a run's checkpoints go, and how large they are."""
+
+    def __init__(self, run: "RunDirectory") -> None:
+        self._run = run
+        self._changed: int | None = None
+        """When the directory of the checkpoints had changed as of the last measurement."""
+        self._size: int | None = None
+
+    def read(self) -> DiskReading | None:
+        try:
+            changed = self._run.checkpoints_dir.stat().st_mtime_ns
+            free = shutil.disk_usage(self._run.checkpoints_dir).free
+        except OSError:
+            return None
+        if changed != self._changed:
+            self._changed = changed
+            found = self._run.checkpoints()
+            self._size = _size_of(found[-1].path) if found else None
+        return DiskReading(free, self._size)
+
+
+def _size_of(checkpoint: "os.PathLike[str]") -> int | None:
+    size = 0
+    try:
+        with os.scandir(checkpoint) as entries:
+            for _, entry in zip(range(_MOST_FILES), entries, strict=False):
+                status = entry.stat(follow_symlinks=False)
+                if stat.S_ISREG(status.st_mode):
+                    size += status.st_size
+    except OSError:
         return None
-
-
-def _open_device(uuid: str | None) -> tuple[Any, Any]:
-    """NVML and its handle of the device; None for both where there is no NVIDIA driver or no such device."""
-    try:
-        import pynvml
-    except ImportError:
-        return None, None
-    try:
-        pynvml.nvmlInit()
-        count = pynvml.nvmlDeviceGetCount()
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(count)]
-        named = {_plain_uuid(pynvml.nvmlDeviceGetUUID(handle)): handle for handle in handles}
-        if uuid is not None and uuid.startswith("MIG-"):
-            return pynvml, pynvml.nvmlDeviceGetHandleByUUID(uuid)
-        handle = _first_visible(handles, named) if uuid is None else named.get(_plain_uuid(uuid))
-    except pynvml.NVMLError:
-        return None, None
-    return (pynvml, handle) if handle is not None else (None, None)
-
-
-def _first_visible(handles: list[Any], named: dict[str, Any]) -> Any:
-    """The device that CUDA calls 0. NVML itself knows nothing of CUDA_VISIBLE_DEVICES and counts them all."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is None:
-        return handles[0] if handles else None
-    first = visible.split(",")[0].strip()
-    if first.isdecimal():
-        return handles[int(first)] if int(first) < len(handles) else None
-    wanted = _plain_uuid(first)
-    # CUDA takes the beginning of a uuid too.
-    return next((handle for uuid, handle in named.items() if wanted and uuid.startswith(wanted)), None)
-
-
-def _plain_uuid(uuid: str | bytes) -> str:
-    # torch leaves out the prefix that NVML writes.
-    text = uuid.decode(errors="replace") if isinstance(uuid, bytes) else str(uuid)
-    return text.removeprefix("GPU-").lower()
+    return size or None

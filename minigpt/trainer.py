@@ -29,6 +29,7 @@ from minigpt.learner import Learner
 from minigpt.metrics import Metrics, epoch_table
 from minigpt.model import GPT
 from minigpt.optimizer import learning_rate_at
+from minigpt.peak_flops import flops_per_token, peak_flops
 from minigpt.restoring import restore_newest
 from minigpt.run_log import RunLog
 from minigpt.rundir import RunDirectory, RunLock
@@ -44,7 +45,8 @@ _NONFINITE_IN_A_ROW = 3  # steps left out one after the other, and the training 
 class Trainer:
     """Trains one run, whose lock the caller holds, from its last checkpoint on or from the beginning.
 
-    `changed` are the settings, with their old and new values, in which a resumption differs.
+    `changed` are the settings, with their old and new values, in which a resumption differs; `preset` is the name of
+    what a new run was made from, for whoever compares them.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Trainer:
         *,
         lock: RunLock,
         changed: dict[str, tuple[Any, Any]] | None = None,
+        preset: str = "",
     ) -> None:
         self.run = run
         self.config = config
@@ -70,6 +73,7 @@ class Trainer:
         self.detach_failure = ""
         """Why the run could not be handed over when that was asked for last."""
         self._changed = changed or {}
+        self._preset = preset
         self._rows_written = 0
         self._row_steps = 0
         self._next_poll = 0.0
@@ -397,9 +401,13 @@ class Trainer:
         self.log.event(self.counters.step, event, **values)
 
     def _description(self) -> dict[str, Any]:
+        parameters = sum(parameter.numel() for parameter in self.learner.model.parameters())
+        peak = peak_flops(self.device.name, self.device.precision)
         return {
             "resumed_from": self.resumed_from,
-            "parameters": sum(parameter.numel() for parameter in self.learner.model.parameters()),
+            "parameters": parameters,
+            "flops_per_token": flops_per_token(self.config.model, self.data.tokenizer.vocab_size, parameters),
+            **({} if peak is None else {"peak_flops": peak}),
             "vocab_size": self.data.tokenizer.vocab_size,
             "tokenizer": self.config.data.tokenizer,
             "corpus": self.data.corpus,
@@ -420,6 +428,7 @@ class Trainer:
             "pid": os.getpid(),
             **({"learning_rate_scale": scale} if (scale := self.counters.learning_rate_scale) != 1 else {}),
             **({"changed": self._changed} if self._changed else {}),
+            **({"preset": self._preset} if self._preset else {}),
         }
 
     # ── checkpoints ───────────────────────────────────────────────────────────────────────────────────────────

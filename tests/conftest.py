@@ -33,9 +33,10 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(autouse=True)
 def state_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the program remembers what its user has seen; never the user's own."""
+    """Where the program remembers what its user has seen; neither that nor the settings are the user's own."""
     path = tmp_path / "state"
     monkeypatch.setenv("XDG_STATE_HOME", str(path))
+    monkeypatch.setenv("MINIGPT_SETTINGS", str(tmp_path / "settings.toml"))
     return path
 
 

@@ -1,6 +1,8 @@
 """The app: which screen is shown, which training this process does, and how both end."""
 
+import gc
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +17,17 @@ from minigpt.errors import UserError
 from minigpt.inert import inert_line
 from minigpt.presets import list_presets
 from minigpt.rundir import RunDirectory
-from tui.screens.dialogs import Choice, ConfirmScreen, KeysScreen, keys_of
+from tui import styles
+from tui.frames import Frames
+from tui.screens.dialogs import Choice, ConfirmScreen, KeysScreen, commands_of, keys_of
 from tui.screens.home import HomeScreen
+from tui.settings import AUTO, DEFAULTS, Settings, save_setting
 from tui.start import Start
-from tui.theme import DARK, LIGHT
+from tui.theme import DARK, THEMES
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from minigpt.session import TrainingSession
 
 WATCH_INTERVAL = 0.2  # seconds between two looks at the session's thread
@@ -36,7 +43,7 @@ class MiniGPTApp(App[None]):
 
     TITLE = "minigpt-tui"
     BINDING_GROUP_TITLE = "Everywhere"
-    CSS_PATH = sorted(Path(__file__).parent.rglob("*.tcss"))
+    CSS_PATH = styles.FIRST
     BINDINGS = [
         # The footer shows the first key of an action that works: the second where letters are typed.
         Binding("question_mark", "show_keys", "keys", key_display="?", tooltip="this help"),
@@ -63,11 +70,18 @@ class MiniGPTApp(App[None]):
         *,
         on_run: Callable[[Path], None] = lambda _: None,
         read_only: bool = False,
+        settings: Settings = DEFAULTS,
     ) -> None:
         super().__init__()
-        self.register_theme(DARK)
-        self.register_theme(LIGHT)
-        self.theme = DARK.name
+        for theme in THEMES:
+            self.register_theme(theme)
+        self.settings = settings
+        self.theme = DARK.name if settings.theme == AUTO else settings.theme
+        styles.prepare(self)
+        self._styled_for = self.theme
+        self._frames = Frames()
+        if settings.low_bandwidth:
+            self.animation_level = "none"
         self._target = target
         self._options = tuple(options)
         self._on_run = on_run
@@ -95,9 +109,30 @@ class MiniGPTApp(App[None]):
 
     def first_frame_painted(self) -> None:
         """Begin what the command line asked for, now that there is something to look at."""
+        self.call_later(styles.load_others, self)
         if self._target is not None:
             self._from_command_line = True
             self._begin(Start.from_command_line(self._target, self._options))
+
+    def refresh_css(self, animate: bool = True) -> None:
+        # Textual announces the theme again when it starts, which takes a tenth of the time to the first frame.
+        if self._styled_for != self.theme:
+            self._styled_for = self.theme
+            super().refresh_css(animate)
+
+    def _display(self, screen: Screen[Any], renderable: "RenderableType | None") -> None:
+        super()._display(screen, self._frames.thrifty(renderable))
+
+    def watch_theme(self, theme: str) -> None:
+        """Keep the user's choice for the next time."""
+        if not self.is_running or theme == self.settings.theme:
+            return
+        try:
+            save_setting("theme", theme)
+        except (OSError, UserError) as error:
+            self.notify(f"The theme could not be kept: {error}", severity="warning", markup=False)
+            return
+        self.settings = replace(self.settings, theme=theme)
 
     @property
     def _home(self) -> HomeScreen:
@@ -138,12 +173,14 @@ class MiniGPTApp(App[None]):
                 inert_line(preset.about),
                 lambda name=preset.name: self.start_run(name),
             )
-        yield SystemCommand("Home", "Presets and runs", self.action_go_home)
-        yield SystemCommand("Keys", "Which keys work here", self.action_show_keys)
-        yield SystemCommand("Theme", "Change the colours", self.action_change_theme)
-        if self.check_action("detach", ()):
-            yield SystemCommand("Detach", "Leave; the training goes on in a process of its own", self.action_detach)
-        yield SystemCommand("Quit", "Leave; asks first while training", self.action_quit_or_ask)
+        yield SystemCommand("Theme", "Change the colours; the choice is kept", self.action_change_theme)
+        for command in commands_of(screen):
+            # Run where the key is bound, as if it had been pressed there.
+            yield SystemCommand(
+                command.title,
+                command.help,
+                lambda command=command: self.call_later(self.run_action, command.action, command.node),
+            )
 
     # ── training ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -174,6 +211,23 @@ class MiniGPTApp(App[None]):
 
         if self._may_start():
             self.push_screen(ChangesScreen(run), answered)
+
+    def open_launch(self, preset: str | None = None) -> None:
+        """Let the user choose preset, corpus and settings of a new run, and start it."""
+        from tui.screens.launch import LaunchScreen
+
+        def answered(chosen: tuple[str, dict[str, str]] | None) -> None:
+            if chosen is not None:
+                self.start_run(*chosen)
+
+        if self._may_start():
+            self.push_screen(LaunchScreen(preset), answered)
+
+    def open_comparison(self, runs: Sequence[RunDirectory]) -> None:
+        """Show several runs over each other."""
+        from tui.screens.compare import CompareScreen
+
+        self.push_screen(CompareScreen(runs))
 
     def request_stop(self) -> None:
         """Ask the training to save and end. May be called from any thread."""
@@ -241,6 +295,7 @@ class MiniGPTApp(App[None]):
         alive = session.is_alive()
         if (run := session.run_directory) is not None and self._announced is None:
             self._announced = run
+            gc.freeze()  # what torch has brought stays: looking through all of it for garbage takes a tenth of a second
             self._from_command_line = False
             try:
                 self._on_run(run.console_file)

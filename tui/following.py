@@ -1,21 +1,22 @@
 """What the screen knows of one run: the one object that follows a run directory's files for it."""
 
-from bisect import bisect_right
 from collections import deque
-from math import isfinite
+from math import inf, isfinite
+from time import monotonic
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minigpt.files import read_limited
-from minigpt.journal import JournalTail, Row, count_in, number_in, text_in
-from minigpt.metrics import Metrics
+from minigpt.journal import JournalTail, Row, count_in, text_in
+from minigpt.metrics import Metrics, Recovery
 from minigpt.run_list import LIVE
 from minigpt.rundir import RunDirectory, RunState, last_state_event, state_of
+from tui.marks import Marks
+from tui.metrics_feed import BITE, MetricsFeed, size_of
 
-_RATE_ROWS = 20
-_BITE = 1 << 20  # bytes of each file in one poll: some hundredths of a second
+_POLL_TIME = 0.01  # seconds after which a poll leaves the rest of the files for the next one
 _MOST_SAMPLES = 5000  # of which the newest stay
 _MOST_REMEMBERED = 5000  # likewise of the events that tell what happened
 LONGEST_MESSAGE = 2000  # characters
@@ -29,18 +30,21 @@ class Following:
     """Takes in by `poll` what a run directory has grown by, and answers from that without touching files.
 
     `since` is where in events.jsonl the attempt begins that is about to start, for one in this process.
+
+    Of a run of very many rows `series` and `metrics` are a preview at first, and `behind` is true until all of it is
+    read. With `keep_cache` it is there at once the next time; without, nothing is written. To be closed.
     """
 
-    def __init__(self, run: RunDirectory, since: int = 0) -> None:
+    def __init__(self, run: RunDirectory, since: int = 0, *, keep_cache: bool = False) -> None:
         self.run = run
-        self.metrics = Metrics(run.metrics_file)
+        self._feed = MetricsFeed(run.metrics_file, keep_cache=keep_cache)
         self.samples: list[Row] = []
         """The samples to show: of steps that were done again after a crash, only the last attempt's."""
         self.state = RunState.TRAINING
         self.starting = False
         """Whether somebody holds the run, but has not begun to train it."""
         self.behind = True
-        """Whether there is more to read than one `poll` takes."""
+        """Whether there is more to read than has been read."""
         self.started: Row = {}
         """The last `started` event: device, precision, corpus, the number of steps and so on."""
         self.settings = settings_of(run)
@@ -51,6 +55,9 @@ class Following:
         """How often the files of events and of samples had been read from their beginning again."""
         self._all_samples: list[Row] = []
         self._series: dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]] = {}
+        self._recoveries: tuple[list[Recovery], int] = ([], 0)
+        self._highest: dict[str, tuple[int, int, float]] = {}
+        """For some metrics how many values were looked at, the last one's step and the highest."""
         self._reported = 0
         """How many events `poll` has returned."""
         self._forget_events()
@@ -60,31 +67,25 @@ class Following:
         """How many events there are so far."""
         self.remembered: deque[tuple[int, Row]] = deque(maxlen=_MOST_REMEMBERED)
         """The events that tell what happened to the run, each with how many came before it."""
-        self.spikes: list[tuple[int, float]] = []
-        """Step and value of each loss spike, abandoned steps left out."""
-        self.rollbacks: set[int] = set()
-        """The attempts that began with going back to a checkpoint, when the training had diverged for example."""
-        self.learning_rate_scale = 1.0
-        """What the learning rate is multiplied by since."""
+        self.marks = Marks()
         self._state_event: str | None = None
         self._newest_event: Row = {}
         self._failure = ""
         self._overfitting: tuple[int, int] | None = None
         """The step at which overfitting was noticed, and the best one before."""
         self._not_compiled = ""
-        self._resumptions: dict[int, int] = {}
-        """The attempts that went on from a checkpoint, with its step."""
 
     def poll(self, *, held: bool = False) -> tuple[bool, list[Row]]:
-        """Read on, at most a megabyte of each file; whether there are new metrics, and the new events.
+        """Read on for a hundredth of a second or two; whether there are new metrics, and the new events.
 
         `held` says that somebody trains the run, whatever its files look like: they may have been deleted.
         """
         # Asked first: a run that ends meanwhile has told how before its lock is free.
         live = held or self.run.is_live()
-        offsets = self._event_tail.offset, self.metrics.offset
-        events = self._event_tail.poll(_BITE)
-        new_samples = [row for row in self._sample_tail.poll() if isinstance(row.get("text"), str)]
+        deadline = monotonic() + _POLL_TIME
+        events, events_behind = _read_on(self._event_tail, deadline)
+        new_samples, samples_behind = _read_on(self._sample_tail, deadline)
+        new_samples = [row for row in new_samples if isinstance(row.get("text"), str)]
         restarts = [self._event_tail.restarts, self._sample_tail.restarts]
         if restarts[0] != self._restarts[0]:
             self._forget_events()
@@ -99,20 +100,26 @@ class Following:
         self._all_samples = (self._all_samples + new_samples)[-_MOST_SAMPLES:]
         begins = any(text_in(event, "event") in _BEGINNINGS for event in events)
         if new_samples or begins:
-            self.samples = self._standing(self._all_samples)
-        if begins or any(event.get("kind") == "spike" for event in events):
-            self._find_spikes()
-        grown = self.metrics.poll(_BITE)
+            self.samples = self.marks.standing(self._all_samples)
+        grown, metrics_behind = self._feed.poll(deadline)
         if grown:
             self._series.clear()
-        read = (self._event_tail.offset - offsets[0], self.metrics.offset - offsets[1])
-        self.behind = max(read) > _BITE // 2
+        recoveries = self.metrics.recoveries
+        if self._recoveries[0] is not recoveries or self._recoveries[1] != len(recoveries):
+            self._recoveries = recoveries, len(recoveries)
+            self._highest.clear()
+        self.behind = events_behind or samples_behind or metrics_behind
         self.starting = live and self._event_tail.offset <= self._since
         self.state = state_of(live, None if self.starting else self._state_event)
         return grown, new_events
 
+    def close(self) -> None:
+        """Read no further, and keep what was read for the next time if that is worth it. Returns at once."""
+        self._feed.close()
+
     def _take_event(self, event: Row) -> None:
         self._newest_event = event
+        self.marks.take(event)
         self._state_event = last_state_event([event], self._state_event)
         name = text_in(event, "event")
         if name in _TELLING:
@@ -120,18 +127,12 @@ class Following:
         self.events_read += 1
         if name in _BEGINNINGS:
             self._failure = ""
-            scale = number_in(event, "learning_rate_scale")
-            self.learning_rate_scale = scale if scale is not None and 0 < scale < 1 else 1.0
-            if event.get("resumed_from") is not None:
-                resumed_from = _number(event.get("resumed_from"), 0)
-                self._resumptions[_number(event.get("attempt"), 1)] = resumed_from
-                if self._overfitting is not None and self._overfitting[0] > resumed_from:
-                    self._overfitting = None  # these steps are done again, and may be noticed again
+            resumed_from = event.get("resumed_from")
+            if resumed_from is not None and self._overfitting and self._overfitting[0] > _number(resumed_from, 0):
+                self._overfitting = None  # these steps are done again, and may be noticed again
         if name == "started":
             self.started = event
             self._not_compiled = ""
-        elif name == "recovered":
-            self.rollbacks.add(_number(event.get("attempt"), 0))
         elif name == "notice":
             if event.get("kind") == "overfitting":
                 told = _number(event.get("step"), 0)
@@ -141,28 +142,50 @@ class Following:
         elif name == "failed":
             self._failure = text_in(event, "message")[:LONGEST_MESSAGE]
 
-    def _find_spikes(self) -> None:
-        notices = [row for _, row in self.remembered if row.get("event") == "notice" and row.get("kind") == "spike"]
-        losses = [(_number(row.get("step"), 0), number_in(row, "loss")) for row in self._standing(notices)]
-        self.spikes = [(step, loss) for step, loss in losses if loss is not None and isfinite(loss)]
-
-    def _standing(self, rows: list[Row]) -> list[Row]:
-        """Those that were not done again by a later attempt."""
-        # From each attempt on: the earliest step that it or a later one went back to.
-        attempts, earliest = sorted(self._resumptions), dict[int, int]()
-        step = 2**62
-        for attempt in reversed(attempts):
-            earliest[attempt] = step = min(step, self._resumptions[attempt])
-
-        def stands(row: Row) -> bool:
-            place = bisect_right(attempts, _number(row.get("attempt"), 1))
-            return place == len(attempts) or _number(row.get("step"), 0) <= earliest[attempts[place]]
-
-        return [row for row in rows if stands(row)]
-
     def told(self, key: str) -> str:
         """What the last `started` event says in words; empty if nothing."""
         return text_in(self.started, key)
+
+    @property
+    def metrics(self) -> Metrics:
+        """The rows of the run; while `is_preview`, some of them."""
+        return self._feed.metrics
+
+    @property
+    def is_preview(self) -> bool:
+        """Whether `metrics` and `series` know only some rows, evenly spread, until all of a long file is read."""
+        return self._feed.is_preview
+
+    @property
+    def share_read(self) -> float:
+        """How much of the metrics has been read, 0 to 1."""
+        return self._feed.share_read
+
+    # ── marks on the charts, as `Marks` says ──────────────────────────────────────────────────────────────────────
+
+    @property
+    def spikes(self) -> list[tuple[int, float]]:
+        return self.marks.spikes
+
+    @property
+    def saved(self) -> list[int]:
+        return self.marks.saved
+
+    @property
+    def rate_changes(self) -> list[int]:
+        return self.marks.rate_changes
+
+    @property
+    def alerts(self) -> list[tuple[int, str]]:
+        return self.marks.alerts
+
+    @property
+    def rollbacks(self) -> set[int]:
+        return self.marks.rollbacks
+
+    @property
+    def learning_rate_scale(self) -> float:
+        return self.marks.learning_rate_scale
 
     # ── answers ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -251,29 +274,16 @@ class Following:
 
     def highest(self, name: str) -> float | None:
         """The highest finite value of a metric over the run, None if there is none."""
-        _, values = self.series(name)
-        finite = values[np.isfinite(values)]
-        return float(finite.max()) if finite.size else None
-
-    def seconds_left(self) -> float | None:
-        """How long the rest will take, by whichever limit comes first; None while unknown."""
-        if self.starting:
-            return None
-        limits = [self._seconds_of_steps_left()]
-        elapsed = self.latest("elapsed")
-        if self.seconds_allowed and elapsed is not None:
-            limits.append(max(0.0, self.seconds_allowed - elapsed))
-        return min((limit for limit in limits if limit is not None), default=None)
-
-    def _seconds_of_steps_left(self) -> float | None:
-        # At the pace of the last rows, evaluations included.
-        steps, elapsed = self.series("elapsed")
-        if steps.size < 2 or not self.max_steps:
-            return None
-        first = max(0, steps.size - _RATE_ROWS)
-        done, took = int(steps[-1] - steps[first]), float(elapsed[-1] - elapsed[first])
-        left = max(0, self.max_steps - self.step) * took / done if done > 0 and took >= 0 else float("nan")
-        return left if isfinite(left) else None
+        steps, values = self.series(name)
+        # The memory pane asks every second: of a million values only the new ones are looked at.
+        size, last, highest = self._highest.get(name, (0, 0, -inf))
+        if size > steps.size or (size and steps[size - 1] != last):
+            size, highest = 0, -inf
+        new = values[size:]
+        highest = float(np.max(new, where=np.isfinite(new), initial=highest))
+        if steps.size:
+            self._highest[name] = steps.size, int(steps[-1]), highest
+        return highest if isfinite(highest) else None
 
     @property
     def ended_because(self) -> str:
@@ -283,6 +293,17 @@ class Following:
     def failure(self) -> str:
         """The message of the last attempt's failure, empty if it recorded none."""
         return self._failure
+
+
+def _read_on(tail: JournalTail, deadline: float) -> tuple[list[Row], bool]:
+    """What a file has grown by, at least a bite of it, and whether there is more to come."""
+    rows: list[Row] = []
+    before = -1
+    while tail.offset != before and (before < 0 or monotonic() < deadline):
+        before, restarts = tail.offset, tail.restarts
+        new = tail.poll(BITE)
+        rows = new if tail.restarts != restarts else rows + new
+    return rows, tail.offset != before and tail.offset < size_of(tail.path)
 
 
 def _number(value: Any, otherwise: int) -> int:

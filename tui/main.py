@@ -1,5 +1,6 @@
 """`minigpt-tui`: the way in, before and after the screen."""
 
+import gc
 import os
 import signal
 import sys
@@ -8,18 +9,29 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from minigpt.session import TrainingSession
     from tui.app import MiniGPTApp
+    from tui.settings import Settings
 
 USAGE = """\
-usage: minigpt-tui [TARGET] [--section.key VALUE ...]
-       minigpt-tui --read-only [RUN]
+usage: minigpt-tui [FLAGS] [TARGET] [--section.key VALUE ...]
+       minigpt-tui [FLAGS] --read-only [RUN]
 
 Train a small GPT, watch it learn and talk to it, in one terminal.
 
 TARGET is a preset's name, a TOML file, or the directory or the name of a run; without one the home screen opens.
 Options overrule what the preset or file says, for example: minigpt-tui quickstart --train.max-steps 500
-With --read-only runs are looked at and talked to, and nothing is started, steered or written.
+
+Flags, in any place:
+  --read-only      look at runs and talk to them; nothing is started, steered or written
+  --plain          lines instead of a screen, for screen readers and terminals that cannot draw one
+  --ascii          charts of plain characters, for fonts without braille patterns
+  --low-bandwidth  draw seldom, for slow connections
+  --no-mouse       leave the mouse to the terminal
+
+The settings file keeps the last four for good: docs/settings.md. NO_COLOR=1 takes the colours away.
 Press ? in the program for its keys. Without a screen: minigpt train
 """
+
+_FLAGS = frozenset({"--read-only", "--plain", "--ascii", "--low-bandwidth", "--no-mouse"})
 
 
 def main() -> None:
@@ -46,8 +58,9 @@ def run(arguments: list[str]) -> int:
     require_platform()
     from minigpt.inert import inert_line
 
-    read_only = "--read-only" in arguments
-    arguments = [argument for argument in arguments if argument != "--read-only"]
+    flags = _FLAGS.intersection(arguments)
+    arguments = [argument for argument in arguments if argument not in _FLAGS]
+    read_only = "--read-only" in flags
     if arguments and arguments[0].startswith("-"):
         shown = inert_line(arguments[0])
         return _refuse(f"{shown}: the preset or TOML file comes first: minigpt-tui TARGET {shown} ...")
@@ -57,16 +70,47 @@ def run(arguments: list[str]) -> int:
 
         if len(arguments) > 1 or not names_run(arguments[0]):
             return _refuse(f"--read-only: shows runs only; {inert_line(arguments[-1])} would start a training")
-    from tui.terminal import is_interactive
+    settings = _settings(flags)
+    from tui.abilities import can_draw, is_interactive, tell_textual_of_colors
 
+    if settings.plain or (is_interactive() and not can_draw()):
+        from tui.plain import run_plain
+
+        return run_plain(target, arguments[1:], read_only=read_only)
     if not is_interactive():
         return _without_terminal(target, arguments)
-    return _with_terminal(target, arguments[1:], read_only=read_only)
+    tell_textual_of_colors()
+    return _with_terminal(target, arguments[1:], settings, read_only=read_only)
 
 
-def _with_terminal(target: str | None, options: list[str], *, read_only: bool) -> int:
+def _settings(flags: frozenset[str]) -> "Settings":
+    """The user's settings, and over them what the command line says and the terminal cannot do otherwise."""
+    from dataclasses import replace
+
+    from tui.abilities import draws_braille
+    from tui.settings import load_settings
+
+    settings = load_settings()
+    return replace(
+        settings,
+        plain=settings.plain or "--plain" in flags,
+        ascii=settings.ascii or "--ascii" in flags or not draws_braille(),
+        low_bandwidth=settings.low_bandwidth or "--low-bandwidth" in flags,
+        mouse=settings.mouse and "--no-mouse" not in flags,
+    )
+
+
+def _with_terminal(target: str | None, options: list[str], settings: "Settings", *, read_only: bool) -> int:
+    # Until the first frame everything that is made stays: looking for garbage would take a tenth of the time to it.
+    gc.disable()
+    from dataclasses import replace
+
+    from tui.abilities import color_system
     from tui.app import MiniGPTApp
     from tui.terminal import Terminal
+    from tui.theme import theme_for
+
+    settings = replace(settings, theme=theme_for(settings.theme, color_system()))
 
     app: MiniGPTApp | None = None
 
@@ -75,8 +119,9 @@ def _with_terminal(target: str | None, options: list[str], *, read_only: bool) -
             app.request_stop()
 
     with Terminal(on_stop=on_stop) as terminal:
-        app = MiniGPTApp(target, options, on_run=terminal.send_console_to, read_only=read_only)
-        terminal.run(app)
+        app = MiniGPTApp(target, options, on_run=terminal.send_console_to, read_only=read_only, settings=settings)
+        terminal.run(app, mouse=settings.mouse, on_painted=gc.enable)
+        gc.enable()
         session = app.session
         if session is not None and session.is_alive() and not app.abandoned:
             # Ended by a signal, by a fault of the screen or with the terminal: training does not end with its screen.
@@ -136,8 +181,8 @@ def _without_terminal(target: str | None, arguments: list[str]) -> int:
         )
     if names_run(target):
         return _refuse(
-            f"needs a terminal to show a run, and here is none. `minigpt runs` lists the runs, "
-            f"`minigpt generate {inert_line(target)} --prompt TEXT` lets one write."
+            f"needs a terminal to show a run, and here is none. `minigpt-tui --plain {inert_line(target)}` says "
+            "in lines how it stands, and follows it."
         )
     from minigpt.cli import main as minigpt
 

@@ -1,5 +1,6 @@
 """Which checkpoint answers, by what name it goes on the screen, and its model, kept open for the next question."""
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,20 +47,65 @@ class Described:
 
 
 class Models:
-    """The model opened last, kept for the next question. Used by one thread at a time."""
+    """The model opened last, kept for the next question; never two at a time. Used by one thread at a time."""
 
     def __init__(self) -> None:
-        self._opened: tuple[Path, GPT, Tokenizer] | None = None
+        self._opened: tuple[_File, GPT, Tokenizer] | None = None
 
     def open(self, run: RunDirectory, which: str) -> "tuple[Described, GPT, Tokenizer]":
-        """The model of the checkpoint that `which` means now. Raises UserError if there is none, or a damaged one."""
+        """The model of the checkpoint that `which` means now.
+
+        Raises UserError if there is none, or a damaged one, or too little memory for it is free.
+        """
         from minigpt.checkpoint import load_named
 
         checkpoint = run.checkpoint(which)
-        if self._opened is None or self._opened[0] != checkpoint.path:
+        if self._opened is None or self._opened[0] != _file_of(checkpoint):
+            self._opened = None  # its memory is free before the other one takes as much
+            _require_free_memory(checkpoint)
+            file = _file_of(checkpoint)
             checkpoint, model, tokenizer = load_named(run, which)
-            self._opened = (checkpoint.path, model, tokenizer)
+            self._opened = (file, model, tokenizer)
         return Described.read(run, checkpoint), *self._opened[1:]
+
+
+_File = tuple[Path, int, int]
+
+
+def _file_of(checkpoint: Checkpoint) -> _File:
+    # A run that goes back to an earlier step writes the later ones again, under the names that they had.
+    path = checkpoint.path / "model.safetensors"
+    try:
+        status = path.stat()
+    except OSError:
+        return path, 0, 0
+    return path, status.st_ino, status.st_mtime_ns
+
+
+def _require_free_memory(checkpoint: Checkpoint) -> None:
+    # The system would let it be taken and then kill the process, with the training in it.
+    import psutil
+
+    needed = 0
+    with contextlib.suppress(OSError):
+        needed = 2 * (checkpoint.path / "model.safetensors").stat().st_size
+    free = psutil.virtual_memory().available
+    if needed > free:
+        raise UserError(
+            f"to open the model of step {checkpoint.step:,} takes {needed / 2**30:,.1f} GiB of memory, "
+            f"and {free / 2**30:,.1f} GiB are free"
+        )
+
+
+def spread(run: RunDirectory) -> list[str]:
+    """The steps of up to four checkpoints that show how a run has gone: first, middle, best and last."""
+    steps = [checkpoint.step for checkpoint in run.checkpoints()]
+    if not steps:
+        return []
+    shown = {steps[0], steps[len(steps) // 2], steps[-1]}
+    if (best := run.best_step()) in steps:
+        shown.add(best)
+    return [str(step) for step in sorted(shown)]
 
 
 def chosen_title(run: RunDirectory, which: str, pane: str, width: int) -> str:

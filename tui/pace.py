@@ -1,4 +1,4 @@
-"""How often something may be drawn, from what drawing it costs."""
+"""How often something may be drawn: from what drawing it costs, and from what the connection takes."""
 
 BUDGET = 0.003
 """The share of one core that redrawing the charts may take: the trainer's thread pays for it several times over."""
@@ -10,14 +10,24 @@ EAGER_FOR = 10.0
 SHORTEST_EAGER = 0.5
 SLACK = 0.25
 """Timers come a little early as well as late."""
+FRAME = 2.0  # seconds between two frames of numbers
+
+# With low bandwidth: a frame of numbers is some hundred bytes, the charts are one or two thousand.
+FRUGAL_SHORTEST, FRUGAL_LONGEST, FRUGAL_EAGER, FRUGAL_FRAME = 30.0, 120.0, 5.0, 10.0
 
 
 class Pace:
     """Says when the next drawing is due. Times are those of `time.monotonic`."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, low_bandwidth: bool = False) -> None:
+        self.low_bandwidth = low_bandwidth
+        self._shortest, self._longest, self._eager, self._frame = (
+            (FRUGAL_SHORTEST, FRUGAL_LONGEST, FRUGAL_EAGER, FRUGAL_FRAME)
+            if low_bandwidth
+            else (SHORTEST, LONGEST, SHORTEST_EAGER, FRAME)
+        )
         self._cost = 0.0
-        self._drawn = -LONGEST
+        self._drawn = float("-inf")
         self._began: float | None = None
 
     def is_due(self, now: float) -> bool:
@@ -31,10 +41,14 @@ class Pace:
         return self._began is None or now - self._began < EAGER_FOR
 
     def interval(self, now: float) -> float:
-        """Seconds that have to lie between two drawings."""
+        """Seconds that have to lie between two drawings of the charts."""
         if self.is_eager(now):
-            return SHORTEST_EAGER
-        return min(LONGEST, max(SHORTEST, self._cost / BUDGET))
+            return self._eager
+        return min(self._longest, max(self._shortest, self._cost / BUDGET))
+
+    def frame(self, now: float) -> float:
+        """Seconds that have to lie between two frames of the numbers."""
+        return self._eager if self.is_eager(now) else self._frame
 
     def spent(self, seconds: float, now: float) -> None:
         """Note what the drawing that began at `now` has cost."""

@@ -41,14 +41,6 @@ _RESET = [
 ]
 
 
-def is_interactive() -> bool:
-    """Whether there is a terminal to draw on and to read keys from.
-
-    Without one Textual starts all the same and writes its escape sequences into the file or pipe.
-    """
-    return os.isatty(0) and os.isatty(1) and os.environ.get("TERM", "").lower() not in ("dumb", "unknown")
-
-
 class Terminal:
     """Takes the terminal over from the process and gives it back; in between, runs the app on it.
 
@@ -129,18 +121,21 @@ class Terminal:
         if self._output.end():
             os.close(self._tty)
 
-    def run(self, app: App[Result]) -> Result | None:
-        """Run the app on this terminal until it ends, or the terminal does."""
+    def run(
+        self, app: App[Result], *, mouse: bool = True, on_painted: Callable[[], object] = lambda: None
+    ) -> Result | None:
+        """Run the app on this terminal until it ends, or the terminal does; `on_painted` follows the first frame."""
 
         async def run() -> Result | None:
             self._app, self._loop = app, asyncio.get_running_loop()
             # stderr belongs to the log, but whoever sees the screen end must see why.
             app.error_console = Console(file=cast(IO[str], self._output), markup=False, highlight=False)
             app.call_later(self._app_started, sys.stdout, sys.stderr)
+            app.call_later(app.call_after_refresh, on_painted)
             if self._ending:
                 return None
             try:
-                return await app.run_async()
+                return await app.run_async(mouse=mouse)
             finally:
                 self._app = self._loop = None
 

@@ -1,6 +1,8 @@
-"""The two themes of the app, one for dark terminals and one for light ones."""
+"""The themes of the app: for dark terminals, for light ones, and for those with 16 colours or fewer."""
 
-from textual.theme import Theme
+from textual.theme import BUILTIN_THEMES, Theme
+
+from tui.settings import AUTO
 
 DARK = Theme(
     name="minigpt-dark",
@@ -33,7 +35,7 @@ LIGHT = Theme(
     primary="#0b5cad",
     secondary="#6a3fc4",
     accent="#8a5a00",
-    success="#1c7a43",
+    success="#17693a",
     warning="#8a5a00",
     error="#b3261e",
     foreground="#1b222b",
@@ -41,6 +43,9 @@ LIGHT = Theme(
     surface="#eceff3",
     panel="#dde2e9",
     variables={
+        # What is lighter than a panel on the dark theme, such as frames and axes, has to be darker here.
+        "panel-lighten-1": "#b4bdc8",
+        "panel-lighten-2": "#7d8794",
         "block-cursor-background": "#0b5cad",
         "block-cursor-foreground": "#ffffff",
         "block-cursor-text-style": "bold",
@@ -51,3 +56,54 @@ LIGHT = Theme(
         "footer-key-foreground": "#8a5a00",
     },
 )
+
+SIXTEEN = Theme(
+    name="minigpt-16",
+    dark=True,
+    # Exactly the colours that a terminal of 16 has: any other would become its nearest neighbour, and text and
+    # background often the same one.
+    primary="#55ffff",
+    secondary="#ff55ff",
+    accent="#ffff55",
+    success="#55ff55",
+    warning="#ffff55",
+    error="#ff5555",
+    foreground="#ffffff",
+    background="#000000",
+    surface="#000000",
+    panel="#000000",
+    variables={
+        "panel-lighten-1": "#555555",
+        "panel-lighten-2": "#aaaaaa",
+        "text-disabled": "#aaaaaa",
+        "foreground-disabled": "#aaaaaa",
+        "border-blurred": "#555555",
+        "block-cursor-background": "#aaaaaa",
+        "block-cursor-foreground": "#000000",
+        "block-cursor-text-style": "bold",
+        "block-cursor-blurred-background": "#555555",
+        "block-cursor-blurred-foreground": "#ffffff",
+        "block-cursor-blurred-text-style": "none",
+        "input-selection-background": "#aaaaaa",
+        "input-selection-foreground": "#000000",
+        "footer-background": "#000000",
+        "footer-key-foreground": "#ffff55",
+    },
+)
+
+THEMES = (DARK, LIGHT, SIXTEEN)
+
+
+def theme_names() -> list[str]:
+    """Every theme that can be chosen, this program's own first."""
+    return [*(theme.name for theme in THEMES), *BUILTIN_THEMES]
+
+
+def theme_for(chosen: str, color_system: str | None) -> str:
+    """The theme to begin with: the one chosen, or for "auto" one that the terminal's colours can show.
+
+    `color_system` is rich's word for them, as in `app.console.color_system`: "truecolor", "256", "standard" for 16.
+    """
+    if chosen != AUTO:
+        return chosen
+    return DARK.name if color_system in {"truecolor", "256"} else SIXTEEN.name

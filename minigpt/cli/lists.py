@@ -13,17 +13,19 @@ def runs(arguments: list[str]) -> int:
     _no_arguments("runs", arguments)
     from minigpt.inert import inert_line
     from minigpt.paths import runs_dir
-    from minigpt.run_list import RunList, age, now
+    from minigpt.run_list import RunList, age, now, size_in_words
 
     rows = [
         (
             inert_line(run.run.name),
             str(run.state),
             "–" if run.step is None else f"{run.step:,}",
+            f"{run.max_steps:,}" if run.max_steps else "–",
             "–" if run.train_loss is None else _loss(run.train_loss),
             "–" if run.val_loss is None else _loss(run.val_loss),
             "–" if run.best is None else f"{_loss(run.best[1])} at {run.best[0]:,}",
             age(now() - run.written),
+            "–" if run.size is None else size_in_words(run.size),
         )
         for run in RunList().read()
     ]
@@ -31,11 +33,11 @@ def runs(arguments: list[str]) -> int:
         print(f"no runs in {inert_line(str(runs_dir()))}; start one with: minigpt-tui quickstart")
         return 0
     print_table(
-        ("name", "state", "step", "train loss", "val loss", "best val loss", "age"),
+        ("name", "state", "step", "of", "train loss", "val loss", "best val loss", "age", "size"),
         rows,
-        right={2, 3, 4, 5, 6},
+        right={2, 3, 4, 5, 6, 7, 8},
         wraps=0,
-        spare=(3, 4, 6, 5),
+        spare=(3, 4, 5, 8, 7, 6),
     )
     return 0
 

@@ -340,3 +340,19 @@ def test_a_stop_breaks_an_evaluation_off_and_the_next_attempt_does_it(
     assert (ours / "training.safetensors").read_bytes() == (theirs / "training.safetensors").read_bytes()
     steps = [(step, row.get("train_loss")) for step, row in rows_by_step(run).items()]
     assert steps == [(step, row.get("train_loss")) for step, row in rows_by_step(whole).items()]
+
+
+def test_little_room_is_told_once_while_there_is_some(
+    tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards the warning before the disk is full, and a notice at each of a hundred checkpoints."""
+    usage = shutil.disk_usage(tmp_path)
+    short = {"max_steps": 60, "checkpoint_interval": 10, "eval_interval": 30}
+    plenty = train(tiny_config(corpus, tmp_path / "plenty", train=short))
+    size = sum(file.stat().st_size for file in plenty.checkpoints()[-1].path.iterdir())
+    assert disk_notices(plenty) == []
+    for free, told in ((3 * size, 0), (3 * size - 1, 1)):
+        monkeypatch.setattr(saving.shutil, "disk_usage", lambda _, free=free: usage._replace(free=free))
+        run = train(tiny_config(corpus, tmp_path / str(free), train=short))
+        assert len(disk_notices(run)) == told and len(events(run, "saved")) > 4
+    assert "a checkpoint takes" in disk_notices(run)[0]["message"] and disk_notices(run)[0]["free"] == 3 * size - 1

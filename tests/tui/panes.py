@@ -8,14 +8,14 @@ from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 from textual.widget import Widget
 
-from tui.app import MiniGPTApp
+from tui import styles
 from tui.theme import DARK
 
 
 class PaneApp(App[None]):
     """Shows one widget, which gets the focus."""
 
-    CSS_PATH = MiniGPTApp.CSS_PATH
+    CSS_PATH = styles.ALL
 
     def __init__(self, make: Callable[[], Widget]) -> None:
         super().__init__()

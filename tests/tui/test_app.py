@@ -190,7 +190,7 @@ async def test_help_lists_our_keys_of_the_place_and_opens_while_typing(recorded:
     async with app.run_test() as pilot:
         await pilot.pause()
         groups = keys_of(app.screen)
-        assert [group.title for group in groups] == ["List", "Everywhere"]
+        assert [group.title for group in groups] == ["List", "Home", "Everywhere"]
         assert ("q, ^q", "quit; asks first while training") in groups[-1].keys
         await pilot.press("question_mark")
         assert isinstance(app.screen, KeysScreen)
@@ -210,7 +210,24 @@ async def test_the_command_palette_offers_our_commands() -> None:
         await pilot.pause()
         titles = [command.title for command in app.get_system_commands(app.screen)]
         assert titles[0] == "Train quickstart"
-        assert titles[-4:] == ["Home", "Keys", "Theme", "Quit"]
+        assert {"Theme", "Keys", "Quit", "Start or open"} <= set(titles)
+
+
+async def test_what_the_palette_offers_is_done_where_the_key_is_bound(
+    recorded: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everything has a key and stands in the palette; chosen there, it must reach the same part of the screen."""
+    app = MiniGPTApp()
+    async with app.run_test() as pilot:
+        app.open_run(recorded)
+        await until(pilot, lambda: bool(app.screen.query("#sample")))
+        commands = {command.title: command.callback for command in app.get_system_commands(app.screen)}
+        assert {"Chat", "Resume", "Older sample", "Detach"} & set(commands) == {"Chat", "Resume", "Older sample"}
+        resumed: list[RunDirectory | None] = []
+        monkeypatch.setattr(MiniGPTApp, "ask_and_resume", lambda _, run: resumed.append(run))
+        commands["Resume"]()
+        await until(pilot, lambda: bool(resumed))
+        assert resumed[0] is not None and resumed[0].path == recorded.path
 
 
 async def test_a_preset_starts_a_run_and_announces_its_console(
@@ -351,7 +368,7 @@ def test_help_and_version() -> None:
     """Guards that the help names every option."""
     done = minigpt_tui("--help")
     assert done.returncode == 0
-    assert done.stdout.startswith("usage: minigpt-tui [TARGET]")
+    assert done.stdout.startswith("usage: minigpt-tui [FLAGS] [TARGET]")
     assert "--train.max-steps" in done.stdout
     assert minigpt_tui("--version").stdout.startswith("minigpt-tui ")
 

@@ -1,60 +1,52 @@
 """The chat pane: asking, streaming, stopping, settings, history. A small model answers, or a made-up one."""
 
-import asyncio
 import json
+import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from textual.app import App, ComposeResult
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from textual.containers import VerticalScroll
 from textual.events import Key, Paste
 from textual.pilot import Pilot
 from textual.widgets import Static
 
 from minigpt.config import Config
-from minigpt.journal import read_journal
-from minigpt.prompt import typed_prompt
+from minigpt.inert import inert_pane
+from minigpt.journal import Row, read_journal
 from minigpt.rundir import RunDirectory
 from minigpt.sampling import Sampling
 from minigpt.tokenizer import ByteTokenizer
 from tests.recorded import recorded_run
 from tests.training import train
-from tui.answering import Answer, Transcript
-from tui.app import MiniGPTApp
+from tests.tui import panes
+from tests.tui.panes import settled, until
+from tui.answering import Answer
 from tui.models import Described, Models
-from tui.theme import DARK
-from tui.widgets.chat import ChatPane, PromptInput, exchange_text, to_line
+from tui.transcript import LONGEST_PROMPT, Transcript
+from tui.widgets.chat import ChatPane
+from tui.widgets.exchange import earlier_text, exchange_text
+from tui.widgets.prompt import PromptField
 from tui.widgets.sampling import SamplingInput, SamplingRow
 
 
-class PaneApp(App[None]):
-    """The pane alone, under the app's styles."""
-
-    CSS_PATH = MiniGPTApp.CSS_PATH
-    CSS = "ChatPane { height: 1fr; }"
+class PaneApp(panes.PaneApp):
+    """The chat alone."""
 
     def __init__(self, run: RunDirectory) -> None:
-        super().__init__()
-        self.register_theme(DARK)
-        self.theme = DARK.name
-        self.run_directory = run
-
-    def compose(self) -> ComposeResult:
-        yield ChatPane(self.run_directory)
-
-    def on_mount(self) -> None:
-        self.pane.focus()
+        super().__init__(lambda: ChatPane(run))
 
     @property
-    def pane(self) -> ChatPane:
+    def chat(self) -> ChatPane:
         return self.query_one(ChatPane)
 
     @property
-    def prompt(self) -> PromptInput:
-        return self.query_one(PromptInput)
+    def prompt(self) -> PromptField:
+        return self.query_one(PromptField)
 
     @property
     def answers(self) -> list[str]:
@@ -66,19 +58,17 @@ class PaneApp(App[None]):
         return str(problem.content) if problem.display else ""
 
 
-async def until(pilot: Pilot[None], condition: Callable[[], bool]) -> None:
-    """Wait for a thread's doing to reach the screen."""
-    for _ in range(1200):
-        if condition():
-            return
-        await pilot.pause(0.02)
-    raise AssertionError("it did not happen within 24 s")
+async def answered(pilot: Pilot[None], count: int = 1) -> None:
+    """Wait until so many answers stand there, and none is being given."""
+    app = pilot.app
+    assert isinstance(app, PaneApp)
+    await until(pilot, lambda: len(app.answers) == count and app.chat._answer is None)
 
 
 async def ask(pilot: Pilot[None], prompt: str) -> None:
     app = pilot.app
     assert isinstance(app, PaneApp)
-    app.prompt.value = prompt
+    app.prompt.put(prompt)
     await pilot.press("enter")
 
 
@@ -95,6 +85,7 @@ class MadeUpModel:
         self.asked: list[tuple[str, object]] = []
         self.opened: list[str] = []
         self.released = threading.Event()
+        monkeypatch.setattr(Answer, "tokens_per_second", 412.0)  # the same on each machine
         monkeypatch.setattr(Models, "open", self._open)
         monkeypatch.setattr("minigpt.generate.generate", self._generate)
 
@@ -123,23 +114,24 @@ async def test_a_real_checkpoint_answers_and_names_itself(tiny_config: Config) -
     run = train(tiny_config)
     app = PaneApp(run)
     async with app.run_test(size=(80, 24)) as pilot:
-        assert "newest, step 40" in str(app.pane.border_title)
+        assert "newest, step 40" in str(app.chat.border_title)
         await ask(pilot, "salt")
         await until(pilot, lambda: bool(app.answers) and len(app.answers[0].splitlines()) > 1)
-        await until(pilot, lambda: app.pane._answer is None)
+        await until(pilot, lambda: app.chat._answer is None)
         loss = run.checkpoint("last").info()["val_loss"]
-        assert app.answers[0].startswith(f"› salt  step 40 · val {loss:.4f}")
+        assert re.fullmatch(rf"step 40 · val {loss:.4f} · seed 1 · [\d.]+k? tok/s", app.answers[0].splitlines()[0])
+        assert app.answers[0].splitlines()[1].startswith("› salt")
 
-        app.pane.choose(oldest := str(run.checkpoints()[0].step))
+        app.chat.choose(oldest := str(run.checkpoints()[0].step))
         await ask(pilot, "salt")
-        await until(pilot, lambda: len(app.answers) == 2 and app.pane._answer is None)
-        assert app.answers[1].startswith(f"› salt  step {oldest}")
+        await until(pilot, lambda: len(app.answers) == 2 and app.chat._answer is None)
+        assert app.answers[1].startswith(f"step {oldest} ·")
         assert app.answers[1].splitlines()[1:] != app.answers[0].splitlines()[1:]
 
     (transcript,) = run.chat_dir.glob("*.jsonl")
     row, other = read_journal(transcript)
     assert row["prompt"] == "salt" and row["step"] == 40 and row["seed"] == 1 and row["top_p"] == 1.0
-    assert len(row["text"]) == 200
+    assert len(row["text"]) == 200 and row["tokens"] == 200 and row["seconds"] > 0
     assert other["step"] == int(oldest)
 
 
@@ -156,11 +148,13 @@ async def test_unknown_characters_are_named_and_replaced_or_dropped(tiny_config:
                 assert name in app.answers[2 * count]
             assert "--unknown" not in app.answers[2 * count]
             assert app.problem == "Ctrl+R asks with these characters replaced, Ctrl+D without them."
-            assert app.prompt.value == "salt é😀月", "a refused prompt can be mended"
+            assert app.prompt.text == "salt é😀月", "a refused prompt can be mended"
             await pilot.press(key)
-            await until(pilot, lambda count=count: len(app.answers) == 2 * count + 2 and app.pane._answer is None)  # type: ignore[misc]
-            assert app.answers[2 * count + 1].startswith(f"› {asked}  step 40")
-            assert not app.problem and not app.prompt.value
+            await until(pilot, lambda count=count: len(app.answers) == 2 * count + 2 and app.chat._answer is None)  # type: ignore[misc]
+            heading, text = app.answers[2 * count + 1].split("\n", 1)
+            assert heading.startswith("step 40 ·") and text.startswith(f"› {asked}")
+            assert ("replaced" if key == "ctrl+r" else "left out") in heading
+            assert not app.problem and not app.prompt.text
 
         await ask(pilot, "é")
         await until(pilot, lambda: bool(app.problem))
@@ -169,7 +163,7 @@ async def test_unknown_characters_are_named_and_replaced_or_dropped(tiny_config:
         await ask(pilot, "saltz")
         await until(pilot, lambda: len(app.answers) == 7 and bool(app.problem))
         await pilot.press("x", "left", "ctrl+d")
-        assert app.prompt.value == "saltz" and not app.problem, "once the prompt is changed, ctrl+d deletes again"
+        assert app.prompt.text == "saltz" and not app.problem, "once the prompt is changed, ctrl+d deletes again"
 
     (transcript,) = run.chat_dir.glob("*.jsonl")
     assert [row["prompt"] for row in read_journal(transcript)] == ["salt e  ", "salt "]
@@ -182,10 +176,10 @@ async def test_the_checkpoint_that_answers_is_chosen_and_named(recorded: RunDire
     async with app.run_test(size=(80, 24)) as pilot:
         titles = []
         for which, step in (("last", "2,000"), ("best", "1,000"), ("500", "500")):
-            app.pane.choose(which)
-            titles.append(str(app.pane.border_title).strip())
+            app.chat.choose(which)
+            titles.append(str(app.chat.border_title).strip())
             await ask(pilot, "MARLOW:")
-            await until(pilot, lambda step=step: f"step {step} ·" in app.answers[-1] and app.pane._answer is None)  # type: ignore[misc]
+            await until(pilot, lambda step=step: f"step {step} ·" in app.answers[-1] and app.chat._answer is None)  # type: ignore[misc]
         assert model.opened == ["last", "best", "500"]
         assert titles == [
             "chat · newest, step 2,000 (val 1.4614)",
@@ -193,8 +187,8 @@ async def test_the_checkpoint_that_answers_is_chosen_and_named(recorded: RunDire
             "chat · step 500 (val 1.6131)",
         ]
         shutil.rmtree(recorded.checkpoints_dir / "step-00000500")
-        app.pane.refresh_checkpoint()
-        assert "step 500 is not kept any more" in str(app.pane.border_title)
+        app.chat.refresh_checkpoint()
+        assert "step 500 is not kept any more" in str(app.chat.border_title)
         await ask(pilot, "MARLOW:")
         await until(pilot, lambda: "has no checkpoint 500; ask for last, best or one of" in app.answers[-1])
 
@@ -216,7 +210,7 @@ async def test_an_answer_streams_and_escape_stops_it(recorded: RunDirectory, mod
         await ask(pilot, "MARLOW:")
         await until(pilot, lambda: "is out" in app.answers[0])
         await ask(pilot, "another")
-        assert "still answering" in app.problem and app.prompt.value == "another"
+        assert "still answering" in app.problem and app.prompt.text == "another"
         await pilot.press("escape")
         await until(pilot, lambda: "(stopped)" in app.answers[0])
         assert "boats" not in app.answers[0]
@@ -245,10 +239,10 @@ async def test_without_a_checkpoint_the_prompt_is_kept(tmp_path: Path) -> None:
     run = recorded_run(tmp_path, steps=100, ended="")
     app = PaneApp(run)
     async with app.run_test() as pilot:
-        assert "no checkpoint yet" in str(app.pane.border_title)
+        assert "no checkpoint yet" in str(app.chat.border_title)
         await ask(pilot, "MARLOW:")
         assert "No checkpoint yet" in app.problem
-        assert app.prompt.value == "MARLOW:"
+        assert app.prompt.text == "MARLOW:"
 
 
 async def test_a_new_checkpoint_is_named_and_answers(recorded: RunDirectory, model: MadeUpModel) -> None:
@@ -256,15 +250,15 @@ async def test_a_new_checkpoint_is_named_and_answers(recorded: RunDirectory, mod
     model.released.set()
     app = PaneApp(recorded)
     async with app.run_test() as pilot:
-        assert str(app.pane.border_title).strip() == "chat · newest, step 2,000 (val 1.4614)"
+        assert str(app.chat.border_title).strip() == "chat · newest, step 2,000 (val 1.4614)"
         newer = recorded.checkpoints_dir / "step-00002250"
         newer.mkdir()
         (newer / "checkpoint.json").write_text(json.dumps({"step": 2250, "val_loss": None}))
-        app.pane.refresh_checkpoint()
-        assert str(app.pane.border_title).strip() == "chat · newest, step 2,250"
+        app.chat.refresh_checkpoint()
+        assert str(app.chat.border_title).strip() == "chat · newest, step 2,250"
         await ask(pilot, "MARLOW:")
         await until(pilot, lambda: "boats" in "".join(app.answers))
-        assert app.answers[0].startswith("› MARLOW:  step 2,250\nThe tide")
+        assert app.answers[0].startswith("step 2,250 · seed 1 · 412 tok/s\n› MARLOW:\nThe tide")
 
 
 async def test_settings_are_changed_by_keys_and_checked(recorded: RunDirectory, model: MadeUpModel) -> None:
@@ -281,7 +275,7 @@ async def test_settings_are_changed_by_keys_and_checked(recorded: RunDirectory, 
         assert not model.asked
         field = next(field for field in app.query(SamplingInput) if field.name == "max_new_tokens")
         field.value = "30"
-        app.pane.focus()
+        app.chat.focus()
         await pilot.press("enter")
         await until(pilot, lambda: bool(model.asked))
         prompt, sampling = model.asked[0]
@@ -296,20 +290,22 @@ async def test_history_comes_back_with_the_arrow_keys_and_after_a_restart(
     model.released.set()
     app = PaneApp(recorded)
     async with app.run_test() as pilot:
-        for number, prompt in enumerate(("one", "two\\n"), 1):
+        for number, prompt in enumerate(("one", "two\nlines"), 1):
             await ask(pilot, prompt)
-            await until(pilot, lambda count=number: len(app.answers) == count and app.pane._answer is None)  # type: ignore[misc]
-        await pilot.press(*"thr", "up", "up", "up")
-        assert app.prompt.value == "one"
+            await until(pilot, lambda count=number: len(app.answers) == count and app.chat._answer is None)  # type: ignore[misc]
+        await pilot.press(*"thr", "up", "up")
+        assert app.prompt.text == "two\nlines", "within a prompt the keys go from line to line"
+        await pilot.press("up", "up")
+        assert app.prompt.text == "one"
         await pilot.press("down")
-        assert app.prompt.value == "two\\n"
+        assert app.prompt.text == "two\nlines"
         await pilot.press("down", "down")
-        assert app.prompt.value == "thr"
-    assert [prompt for prompt, _ in model.asked] == ["one", "two\n"]
+        assert app.prompt.text == "thr"
+    assert [prompt for prompt, _ in model.asked] == ["one", "two\nlines"]
     again = PaneApp(recorded)
     async with again.run_test() as pilot:
         await pilot.press("up")
-        assert again.prompt.value == "two\\n"
+        assert again.prompt.text == "two\nlines"
 
 
 async def test_it_follows_the_answer_only_from_the_bottom(
@@ -343,17 +339,36 @@ async def test_a_read_only_run_still_chats(recorded: RunDirectory, model: MadeUp
         await until(pilot, lambda: bool(app.answers) and "boats" in app.answers[0])
 
 
-async def test_pasted_lines_stay(recorded: RunDirectory) -> None:
-    """Guards against Textual's Input, which keeps the first line of a paste only."""
+async def test_pasted_lines_stay(recorded: RunDirectory, model: MadeUpModel) -> None:
+    """Terminals send a carriage return for each line; and what is asked is what stands there."""
+    model.released.set()
     app = PaneApp(recorded)
     async with app.run_test() as pilot:
-        app.prompt.post_message(Paste("ROMEO:\r\nIs the day so\\young?\r"))
+        app.prompt.post_message(Paste("ROMEO:\r\nIs the\tday so\\nyoung?\r"))
         await pilot.pause()
-        assert app.prompt.value == "ROMEO:\\nIs the day so\\\\young?"
-        app.prompt.value = ""
+        assert app.prompt.text == "ROMEO:\nIs the\tday so\\nyoung?"
+        assert app.prompt.size.height == 2
+        await pilot.press("ctrl+j", "shift+enter", "x", "enter")
+        await answered(pilot)
+        assert model.asked[0][0] == "ROMEO:\nIs the\tday so\\nyoung?\n\nx"
+        assert app.prompt.size.height == 1
         app.prompt.post_message(Paste("a\x1b]0;t\x07b"))
         await pilot.pause()
-        assert app.prompt.value == "a␛]0;t␇b"
+        assert app.prompt.text == "a␛]0;t␇b"
+
+
+async def test_of_a_million_characters_the_end_is_pasted(recorded: RunDirectory) -> None:
+    """The model goes on from the end; and a field with all of it would not take another key for minutes."""
+    app = PaneApp(recorded)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("a")
+        app.prompt.post_message(Paste("word " * 200_000 + "the end"))
+        await pilot.pause()
+        assert len(app.prompt.text) == LONGEST_PROMPT and app.prompt.text.endswith("word the end")
+        assert app.prompt.size.height == 5
+        await pilot.press("b")
+        assert app.prompt.text.endswith("the endb")
+        assert "only the end" in str([toast.message for toast in app._notifications])
 
 
 async def test_a_transcript_cannot_steer_the_terminal(recorded: RunDirectory) -> None:
@@ -389,7 +404,7 @@ async def test_keys_in_one_burst_keep_their_order(recorded: RunDirectory, keys: 
     async with app.run_test() as pilot:
         burst(app, keys)
         await pilot.pause(0.05)
-        assert app.prompt.value == value
+        assert app.prompt.text == value
 
 
 async def test_what_is_typed_behind_enter_is_the_next_prompt(recorded: RunDirectory, model: MadeUpModel) -> None:
@@ -400,7 +415,7 @@ async def test_what_is_typed_behind_enter_is_the_next_prompt(recorded: RunDirect
         burst(app, "one\rtwo")
         await until(pilot, lambda: [prompt for prompt, _ in model.asked] == ["one"])
         await pilot.pause(0.05)
-        assert app.prompt.value == "two"
+        assert app.prompt.text == "two"
 
 
 async def test_a_burst_that_leads_from_field_to_field(recorded: RunDirectory) -> None:
@@ -410,7 +425,7 @@ async def test_a_burst_that_leads_from_field_to_field(recorded: RunDirectory) ->
         burst(app, "\t\x7f\x7f\x7f\x7f\x7f1.25\rabc\t\t7")
         await pilot.pause(0.1)
         assert app.query_one(SamplingRow).sampling() == Sampling(temperature=1.25, top_k=7)
-        assert app.prompt.value == "abc"
+        assert app.prompt.text == "abc"
 
 
 async def test_a_message_outlasts_the_letters_before_it(recorded: RunDirectory, model: MadeUpModel) -> None:
@@ -420,45 +435,218 @@ async def test_a_message_outlasts_the_letters_before_it(recorded: RunDirectory, 
         await ask(pilot, "one")
         burst(app, "two\r")
         await pilot.pause(0.1)
-        assert "still answering" in app.problem and app.prompt.value == "two"
+        assert "still answering" in app.problem and app.prompt.text == "two"
         await pilot.press("x")
         assert not app.problem
     model.released.set()
-
-
-@pytest.mark.parametrize("text", ["", "a", "a\nb", "a\\nb", "\\", "\\\\n\n"])
-def test_a_line_gives_back_the_text(text: str) -> None:
-    """Guards against a prompt that changes when it comes back from the history."""
-    assert typed_prompt(to_line(text)) == text
 
 
 def test_an_engine_that_fails_is_a_message(recorded: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Guards against a thread that dies without a word."""
 
     def broken(*_: object) -> None:
-        raise RuntimeError("out of memory\nwith details")
+        raise RuntimeError("no such operator\nwith details")
 
     monkeypatch.setattr(Models, "open", broken)
     answer = Answer(recorded, "a", Sampling(), Models(), Transcript(recorded))
     answer.run()
-    assert "✗ RuntimeError: out of memory⏎with details" in exchange_text(answer).plain
+    assert "✗ RuntimeError: no such operator⏎with details" in exchange_text(answer).plain
 
 
-@pytest.mark.parametrize("size", [(80, 20), (50, 9), (50, 6)], ids=lambda size: "x".join(map(str, size)))
+def test_too_little_memory_is_one_clear_message(recorded: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system lets a process take memory that there is not, and then kills it: the training along with the chat."""
+    path = recorded.checkpoint("last").path / "model.safetensors"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+    answer = Answer(recorded, "a", Sampling(), Models(), Transcript(recorded))
+    answer.run()
+    assert "to open the model of step 2,000 takes 2,048.0 GiB of memory" in answer.error
+
+    def full(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Models, "open", full)
+    answer = Answer(recorded, "a", Sampling(), Models(), Transcript(recorded))
+    answer.run()
+    assert "not enough free memory" in answer.error
+
+
+def test_a_step_that_is_written_again_is_opened_again(tiny_config: Config) -> None:
+    """A run that went back writes the same step once more: the answer came from the weights of the abandoned one."""
+    run = train(tiny_config)
+    models = Models()
+    before = models.open(run, "last")[1]
+    assert models.open(run, "last")[1] is before, "kept open for the next question"
+    path = run.checkpoint("last").path / "model.safetensors"
+    other = path.with_name("other")
+    shutil.copy(run.checkpoints()[0].path / "model.safetensors", other)
+    other.replace(path)
+    after = models.open(run, "last")[1]
+    assert not before.wte.weight.equal(after.wte.weight)
+
+
+async def test_the_same_again_takes_the_next_seed(recorded: RunDirectory, model: MadeUpModel) -> None:
+    """Guards what is told apart: alike in all it would be the same text; with other settings the seed stays."""
+    model.released.set()
+    app = PaneApp(recorded)
+    async with app.run_test() as pilot:
+        await pilot.press("ctrl+n", "ctrl+g", "ctrl+y")
+        assert not app.answers and "no answer yet to copy" in app.problem
+        await ask(pilot, "MARLOW:")
+        await answered(pilot)
+        await pilot.press("ctrl+n")
+        await answered(pilot, 2)
+        app.query(SamplingInput).first().value = "1.5"
+        await pilot.press("ctrl+n")
+        await answered(pilot, 3)
+        app.chat.choose("best")
+        await pilot.press("ctrl+n")
+        await answered(pilot, 4)
+        headings = [answer.split(" tok/s")[0] for answer in app.answers]
+    assert [(prompt, sampling.seed, sampling.temperature) for prompt, sampling in model.asked] == [  # type: ignore[attr-defined]
+        ("MARLOW:", 1, 0.8),
+        ("MARLOW:", 2, 0.8),
+        ("MARLOW:", 2, 1.5),
+        ("MARLOW:", 2, 1.5),
+    ]
+    assert headings == [
+        "step 2,000 · val 1.4614 · seed 1 · 412",
+        "step 2,000 · val 1.4614 · seed 2 · 412",
+        "step 2,000 · val 1.4614 · seed 2 · 412",
+        "step 1,000 · val 1.2862 · seed 2 · 412",
+    ]
+
+
+async def test_going_on_makes_one_text(recorded: RunDirectory, model: MadeUpModel) -> None:
+    """Guards what the model is given (prompt and answer), and that who wrote which part is told."""
+    model.released.set()
+    app = PaneApp(recorded)
+    first = "\nThe tide is out,\nand the boats are in."
+    async with app.run_test() as pilot:
+        await ask(pilot, "MARLOW:")
+        await answered(pilot)
+        await pilot.press("ctrl+g")
+        await until(pilot, lambda: len(model.asked) == 2 and app.chat._answer is None)
+        assert model.asked[1][0] == "MARLOW:" + first
+        app.chat.choose("best")
+        await pilot.press("ctrl+g")
+        await until(pilot, lambda: len(model.asked) == 3 and app.chat._answer is None)
+        (text,) = app.answers
+        assert text == (
+            "step 2,000 · val 1.4614 · seed 1, then step 1,000 · val 1.2862 · seed 1 · 412 tok/s\n"
+            f"› MARLOW:{first}{first}{first}"
+        )
+        await pilot.press("ctrl+y")
+        assert app.clipboard == first * 3
+        await ask(pilot, "other")
+        await answered(pilot, 2)
+    later = Transcript(recorded)
+    later._path = later._path.with_name("later.jsonl")
+    assert later.earlier_prompts() == ["MARLOW:", "other"]
+    assert [row["text"] for row in later.earlier_answers(9)] == [first * 3, first], "a continued text once"
+
+
+async def test_a_text_that_could_not_go_on_still_can(recorded: RunDirectory, model: MadeUpModel) -> None:
+    """A checkpoint that is gone must not take the text along, nor may the next answer be written into another one."""
+    model.released.set()
+    app = PaneApp(recorded)
+    async with app.run_test() as pilot:
+        await ask(pilot, "MARLOW:")
+        await answered(pilot)
+        app.chat.choose("500")
+        shutil.rmtree(recorded.checkpoints_dir / "step-00000500")
+        await pilot.press("ctrl+g")
+        await until(pilot, lambda: "✗" in app.answers[0])
+        assert "boats are in." in app.answers[0] and "has no checkpoint 500" in app.answers[0]
+        assert not app.prompt.text, "there is nothing to mend in the prompt"
+        await ask(pilot, "x")
+        await until(pilot, lambda: len(app.answers) == 2 and app.chat._answer is None)
+        app.chat.choose("last")
+        await pilot.press("ctrl+g")
+        await until(pilot, lambda: len(app.answers) == 3 and app.chat._answer is None)
+        assert app.answers[2].count("boats") == 2 and "✗" in app.answers[1]
+
+
+async def test_rare_settings_reach_the_engine(recorded: RunDirectory, model: MadeUpModel) -> None:
+    """Guards min-p, repetition penalty and stop text, which are shown while they are wanted or set."""
+    model.released.set()
+    app = PaneApp(recorded)
+    async with app.run_test() as pilot:
+        rare = app.query_one(".rare")
+        assert not rare.display
+        await pilot.press(*["tab"] * 6, "up", "tab", "up", "up", "tab", *"out\\n", "enter")
+        assert app.focused is app.prompt and rare.display, "what is not as usual stays in sight"
+        await ask(pilot, "a")
+        await answered(pilot)
+    assert model.asked[0][1] == Sampling(min_p=0.05, repetition_penalty=1.1, stop="out\n")
+
+
+async def test_earlier_conversations_can_be_read_again(recorded: RunDirectory, model: MadeUpModel) -> None:
+    """Guards the way back to what was said weeks ago: with step and time, inert, and without this conversation."""
+    rows: list[Row] = [{"prompt": f"{n}", "text": "x" * 9000, "step": n, "time": 0.0} for n in range(50)]
+    rows += [{"prompt": "[b]old\x1b", "text": "and\x9bold", "step": 250, "val_loss": 1.5, "seed": 7, "time": 1e12}]
+    (recorded.chat_dir / "1.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    model.released.set()
+    app = PaneApp(recorded)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ask(pilot, "now")
+        await answered(pilot)
+        await pilot.press("ctrl+l")
+        await until(pilot, lambda: bool(app.query("#earlier")))
+        text = str(app.query_one("#earlier", Static).content)
+        assert text.count("step ") == 20 and len(text) < 50_000
+        assert "step 250 · val 1.5000 · seed 7\n› [b]old␛and\ufffdold" in text
+        assert "now" not in text
+        await pilot.press("ctrl+l")
+        assert not app.query("#earlier")
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.dictionaries(st.sampled_from(["time", "step", "val_loss", "seed", "prompt", "text"]), json_values)))
+def test_any_row_is_shown_or_skipped(rows: list[Row]) -> None:
+    """A run from elsewhere may have anything in its transcripts."""
+    shown = earlier_text(rows).plain
+    assert shown == inert_pane(shown)
+
+
+@pytest.mark.parametrize("size", [(120, 36), (80, 24), (50, 9), (50, 6)], ids=lambda size: "x".join(map(str, size)))
 def test_looks(
     snap_compare: Callable[..., bool], recorded: RunDirectory, model: MadeUpModel, size: tuple[int, int]
 ) -> None:
-    """Guards the layout as a tab, as a pane at 120x36 and in the least room."""
+    """Guards the layout of answers, and of a prompt without text, as a tab and in the least room."""
     model.released.set()
 
     async def chat(pilot: Pilot[None]) -> None:
-        app = pilot.app
-        assert isinstance(app, PaneApp)
-        await ask(pilot, "MARLOW:\\n")
-        await until(pilot, lambda: bool(app.answers) and "boats" in app.answers[0])
-        await ask(pilot, "")
-        await until(pilot, lambda: len(app.answers) == 2 and app.pane._answer is None)
-        await asyncio.sleep(0.1)
+        await ask(pilot, "MARLOW:")
+        await answered(pilot)
+        await pilot.press("ctrl+g")
         await pilot.pause()
+        await answered(pilot)
+        await ask(pilot, "")
+        await answered(pilot, 2)
+        await settled(pilot)
+
+    assert snap_compare(PaneApp(recorded), terminal_size=size, run_before=chat)
+
+
+@pytest.mark.parametrize("size", [(120, 36), (80, 24), (50, 9)], ids=lambda size: "x".join(map(str, size)))
+def test_looks_with_several_lines(
+    snap_compare: Callable[..., bool], recorded: RunDirectory, model: MadeUpModel, size: tuple[int, int]
+) -> None:
+    """Guards the field that grows, the settings below it while one of them has the focus, and a message."""
+    model.released.set()
+
+    async def chat(pilot: Pilot[None]) -> None:
+        await ask(pilot, "MARLOW:\nThe tide")
+        await answered(pilot)
+        await pilot.press(*"ISOLDE:", "ctrl+j", *"No hand, [good] sir.", *["ctrl+j"] * 4, *"But", "tab", "x")
+        await settled(pilot)
 
     assert snap_compare(PaneApp(recorded), terminal_size=size, run_before=chat)

@@ -11,10 +11,12 @@ from textual.widgets import Static
 from minigpt.journal import JournalWriter
 from minigpt.rundir import RunDirectory
 from tests.recorded import recorded_run
-from tests.tui.test_chat import MadeUpModel, until
+from tests.tui.panes import until
+from tests.tui.test_chat import MadeUpModel
 from tests.tui.test_dashboard import dashboard, steady_machine  # noqa: F401
 from tui.app import MiniGPTApp
-from tui.widgets.chat import ChatPane, PromptInput
+from tui.widgets.chat import ChatPane
+from tui.widgets.prompt import PromptField
 from tui.widgets.sample import SamplePane
 
 POEMS = Path(__file__).parents[1] / "data" / "chinese"
@@ -51,8 +53,8 @@ async def test_the_cursor_stands_where_the_next_character_comes(tmp_path: Path) 
     """Counted in characters instead of cells, it stood in the middle of the line."""
     async with dashboard(recorded_run(tmp_path), size=(80, 24)) as (pilot, screen):
         await pilot.press("c", *"月落a空")
-        prompt = screen.query_one(PromptInput)
-        assert prompt.value == "月落a空"
+        prompt = screen.query_one(PromptField)
+        assert prompt.text == "月落a空"
         await pilot.press("left", "left")
         await pilot.pause()
         assert prompt.cursor_screen_offset.x - prompt.region.x == cell_len("月落")

@@ -4,13 +4,16 @@ import json
 from pathlib import Path
 
 import pytest
+from textual.widgets import Static
 
 from minigpt.journal import JournalWriter
 from minigpt.metrics import EpochRow
 from tests.recorded import recorded_run
+from tests.tui.panes import PaneApp, settled
 from tests.tui.test_dashboard import dashboard, steady_machine, until, words_of  # noqa: F401
 from tui.following import Following
-from tui.widgets.epochs import EpochRows, EpochsPane, newest_evaluation, rows_of
+from tui.widgets.epochs import EpochsPane, newest_evaluation, rows_of
+from tui.widgets.lines import Lines
 
 nan = float("nan")
 
@@ -32,17 +35,17 @@ def test_rows_and_the_best_one() -> None:
 
 
 def rows_in(screen: object) -> list[str]:
-    return screen.query_one(EpochRows)._lines  # type: ignore[attr-defined,no-any-return]
+    return [line.text for line in screen.query_one(EpochsPane).query_one(Lines).lines]  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 36)], ids=str)
 async def test_t_shows_it_and_brings_the_charts_back(tmp_path: Path, size: tuple[int, int]) -> None:
     """Guards the key at both layouts: t and t, and Esc, before Esc leads home."""
     async with dashboard(recorded_run(tmp_path), size=size) as (pilot, screen):
-        pane = screen.query_one(EpochsPane)
         for back in ("t", "escape"):
             await pilot.press("t")
             await pilot.pause()
+            pane = screen.query_one(EpochsPane)
             assert pane.is_on_screen and not screen.query_one("#charts").is_on_screen
             assert len(rows_in(screen)) == 8 and rows_in(screen)[-1].split()[:2] == ["67", "2,000"]
             assert "validation" in words_of(screen, "#newest-evaluation")
@@ -92,7 +95,7 @@ async def test_a_long_table_scrolls_and_follows_only_from_the_end(tmp_path: Path
     with run.locked():
         async with dashboard(run) as (pilot, screen):
             await pilot.press("t")
-            rows = screen.query_one(EpochRows)
+            rows = screen.query_one(EpochsPane).query_one(Lines)
             await until(pilot, lambda: rows.scroll_y == rows.max_scroll_y > 0)
             await pilot.press("home")
             await until(pilot, lambda: rows.scroll_y == 0)
@@ -114,3 +117,18 @@ def test_a_run_of_an_earlier_version_has_no_accuracy(tmp_path: Path) -> None:
     old = Following(run)
     old.poll()
     assert newest_evaluation(old).plain == ""
+
+
+async def test_the_table_can_be_searched(tmp_path: Path) -> None:
+    """Guards the search that all panes of lines have, also when new epochs come."""
+    following = Following(recorded_run(tmp_path))
+    following.poll()
+    app = PaneApp(EpochsPane)
+    async with app.run_test(size=(80, 16)) as pilot:
+        app.pane.show(following)
+        await settled(pilot)
+        await pilot.press("slash", *"1,")
+        await until(pilot, lambda: "4 lines" in str(app.pane.query_one("#search-count", Static).content))
+        await pilot.press("enter", "n")
+        lines = app.pane.query_one(Lines)
+        assert any("1," in lines.render_line(y).text for y in range(lines.size.height))

@@ -20,7 +20,7 @@ from minigpt.rundir import RunDirectory
 from tests.recorded import recorded_run
 from tests.training import tiny_config as make_tiny_config
 from tests.training import train, write_corpus
-from tui.app import MiniGPTApp
+from tui import styles
 from tui.evaluating import Evaluating, kept_results
 from tui.models import Models
 from tui.theme import DARK
@@ -30,7 +30,7 @@ from tui.widgets.evaluate import LONGEST_TEXT, EvaluatePane, TextField, result_t
 class PaneApp(App[None]):
     """The pane alone, under the app's styles."""
 
-    CSS_PATH = MiniGPTApp.CSS_PATH
+    CSS_PATH = styles.ALL
     CSS = "EvaluatePane { height: 1fr; }"
 
     def __init__(self, run: RunDirectory) -> None:

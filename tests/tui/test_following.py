@@ -1,14 +1,20 @@
 """Following a run directory: what the screen knows of a run while it grows, crashes and goes on."""
 
+import threading
+import time
+
 import pytest
 
-from minigpt.journal import JournalWriter
+from minigpt.journal import JournalTail, JournalWriter
+from minigpt.metrics import Metrics, Recovery
 from minigpt.rundir import RunDirectory, RunState
 from tests.recorded import MAX_STEPS, recorded_run
-from tui.curves import loss_picture, perplexity_picture
+from tests.tui.pictures import loss_picture, perplexity_picture
 from tui.following import Following
+from tui.metrics_feed import MetricsFeed
 from tui.pace import BUDGET, EAGER_FOR, LONGEST, SHORTEST, SHORTEST_EAGER, Pace
 from tui.plot import draw
+from tui.time_left import seconds_left
 
 
 def test_a_run_that_ended(tmp_path):
@@ -17,7 +23,7 @@ def test_a_run_that_ended(tmp_path):
     assert following.state is RunState.FINISHED
     assert (following.step, following.max_steps) == (MAX_STEPS, MAX_STEPS)
     assert following.latest("val_loss") == following.series("val_loss")[1][-1]
-    assert following.seconds_left() == 0
+    assert seconds_left(following) == 0
     assert following.failure() == ""
 
 
@@ -44,7 +50,7 @@ def test_a_number_that_is_none_is_no_answer(tmp_path):
     metrics.close()
     following = Following(run)
     following.poll()
-    assert following.latest("elapsed") is following.latest("train_loss") is following.seconds_left() is None
+    assert following.latest("elapsed") is following.latest("train_loss") is seconds_left(following) is None
 
 
 def test_time_left_comes_from_the_pace_of_the_last_rows(tmp_path):
@@ -53,7 +59,7 @@ def test_time_left_comes_from_the_pace_of_the_last_rows(tmp_path):
     with run.locked():
         following.poll()
     assert following.state is RunState.TRAINING
-    assert following.seconds_left() == pytest.approx((MAX_STEPS - 1000) * 0.1)
+    assert seconds_left(following) == pytest.approx((MAX_STEPS - 1000) * 0.1)
 
 
 def test_samples_of_abandoned_steps_are_replaced(tmp_path):
@@ -78,7 +84,7 @@ def test_a_directory_that_is_still_empty(tmp_path):
     following = Following(RunDirectory(path))
     following.poll()
     assert (following.step, following.max_steps, following.samples) == (0, 0, [])
-    assert following.latest("train_loss") is following.seconds_left() is following.highest("memory_rss") is None
+    assert following.latest("train_loss") is seconds_left(following) is following.highest("memory_rss") is None
 
 
 def test_rubbish_in_the_files_is_no_end_of_the_screen(tmp_path):
@@ -164,14 +170,14 @@ def test_a_run_limited_by_time_follows_the_clock(tmp_path):
     assert following.max_steps == 0
     assert following.seconds_allowed == 600
     assert following.share == pytest.approx(0.25)
-    assert following.seconds_left() == pytest.approx(450)
+    assert seconds_left(following) == pytest.approx(450)
 
 
-@pytest.mark.parametrize(("max_steps", "share", "left"), [(330, 320 / 330, 7.21), (100_000, 0.25, 450.0)])
+@pytest.mark.parametrize(("max_steps", "share", "left"), [(330, 320 / 330, 10.0), (100_000, 0.25, 450.0)])
 def test_of_two_limits_the_first_counts(tmp_path, max_steps, share, left):
     following = _limited_by_time(recorded_run(tmp_path, ended="", steps=300), elapsed=150.0, max_steps=max_steps)
     assert following.share == pytest.approx(share)
-    assert following.seconds_left() == pytest.approx(left, rel=0.01)
+    assert seconds_left(following) == pytest.approx(left, rel=0.01)
 
 
 @pytest.mark.parametrize("minutes", [None, True, "ten", -1, 0, float("inf"), [1]])
@@ -263,7 +269,7 @@ def test_what_the_training_went_back_from_is_abandoned(tmp_path):
         picture = loss_picture(following, logarithmic=False)
         assert (picture.rollbacks, picture.recoveries, picture.spikes) == ((750,), (), ((400, 2.4),))
         assert "↺ went back" in dict(picture.legend) and "▲ spike" in dict(picture.legend)
-        assert "× NaN: 1" in dict(picture.legend)
+        assert "× 1 not finite" in dict(picture.legend)
         assert "┊ resumed" not in dict(picture.legend)
 
 
@@ -318,3 +324,186 @@ def test_a_spike_stands_where_it_was_and_a_rollback_at_the_bottom(tmp_path):
     rows = ["".join(map(chr, row)) for row in draw(loss_picture(following, logarithmic=False), 80, 20).codes.tolist()]
     assert sum(row.count("▲") for row in rows[1:]) == 2 and "▲" in rows[1]
     assert "▲" not in "".join(map(chr, draw(perplexity_picture(following, True), 80, 20).codes.ravel().tolist()))
+
+
+# ── marks on the charts ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_marks_of_steps_that_were_done_again_are_gone(tmp_path):
+    """Checkpoints and notices of weights that nobody has any more stood on the charts."""
+    run = recorded_run(tmp_path, ended="", steps=1500)
+    following = Following(run)
+    following.poll()
+    assert following.saved == [250, 500, 750, 1000, 1250, 1500]
+    for kind, step in (("nonfinite", 1210), ("disk", 1300), ("memory", 1450)):
+        _append(run, event="notice", kind=kind, step=step, attempt=1 if step < 1230 else 2, message="")
+    following.poll()
+    assert following.alerts == [(1300, "disk"), (1450, "memory")]  # the first attempt went back to 1,000
+    _append(run, event="started", step=1250, attempt=3, resumed_from=1250)
+    _append(run, event="saved", step=1350, attempt=3)
+    following.poll()
+    assert following.saved == [250, 500, 750, 1000, 1250, 1350]
+    assert following.alerts == []
+
+
+def test_where_the_learning_rate_changed(tmp_path):
+    """Lowered by a recovery, and changed by whoever resumed: the curve bends there for a reason."""
+    run = recorded_run(tmp_path, ended="", steps=1000)
+    following = Following(run)
+    following.poll()
+    assert following.rate_changes == []
+    _append(run, event="recovered", step=750, attempt=2, resumed_from=750, learning_rate_scale=0.5)
+    _append(run, event="started", step=900, attempt=3, resumed_from=900, learning_rate_scale=0.5)
+    changed = {"train.max_steps": [2000, 3000]}
+    _append(run, event="started", step=950, attempt=4, resumed_from=950, learning_rate_scale=0.5, changed=changed)
+    following.poll()
+    assert following.rate_changes == [750]
+    changed = {"train.learning_rate": [0.001, 0.0005]}
+    _append(run, event="started", step=1000, attempt=5, resumed_from=1000, learning_rate_scale=0.5, changed=changed)
+    following.poll()
+    assert following.rate_changes == [750, 1000]
+    # The configuration stays changed where the run goes back further.
+    _append(run, event="started", step=960, attempt=6, resumed_from=960, learning_rate_scale=0.5)
+    following.poll()
+    assert following.rate_changes == [750, 960]
+
+
+# ── long runs ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _read(feed):
+    """Poll until everything is read; whether there was a preview meanwhile."""
+    previewed = False
+    end = time.monotonic() + 60
+    while feed.poll(0)[1]:
+        previewed |= feed.is_preview
+        assert 0 <= feed.share_read <= 1
+        assert time.monotonic() < end
+    assert (feed.is_preview, feed.share_read) == (False, 1.0)
+    return previewed
+
+
+def _writes_over(feed):
+    writing = feed._writing
+    if writing is not None:
+        writing.join(60)
+
+
+def _bytes_read(monkeypatch):
+    read = []
+    poll = JournalTail.poll
+
+    def counting(tail, *arguments):
+        before = tail.offset
+        rows = poll(tail, *arguments)
+        read.append(tail.offset - before)
+        return rows
+
+    monkeypatch.setattr(JournalTail, "poll", counting)
+    return read
+
+
+def test_a_long_run_is_shown_before_it_is_read(tmp_path, monkeypatch):
+    """A million rows take seconds: charts, keys and the share that is read must not wait for them."""
+    run = recorded_run(tmp_path, ended="")
+    going_on = threading.Event()
+    read_cache = Metrics.read_cache
+    monkeypatch.setattr(Metrics, "read_cache", lambda self: going_on.wait(60) and read_cache(self))
+    feed = MetricsFeed(run.metrics_file, long_from=1000)
+    while not feed.is_preview:
+        assert feed.poll(0)[1]
+    assert feed.metrics.last["step"] == MAX_STEPS
+    assert feed.metrics.series("train_loss")[0].size > 50
+    going_on.set()
+    _read(feed)
+    assert feed.metrics.series("train_loss")[0].size == MAX_STEPS // 10
+    assert feed.metrics.recoveries == [Recovery(2, 1230, 1000)]
+    assert not (run.path / "cache").exists()
+
+
+def test_what_was_kept_is_not_read_again(tmp_path, monkeypatch):
+    run = recorded_run(tmp_path, ended="")
+    feed = MetricsFeed(run.metrics_file, keep_cache=True, long_from=1000)
+    _read(feed)
+    _writes_over(feed)
+    assert (run.path / "cache").exists()
+    read = _bytes_read(monkeypatch)
+    again = MetricsFeed(run.metrics_file, keep_cache=True, long_from=1000)
+    _read(again)
+    assert sum(read) == 0
+    for name in ("train_loss", "val_loss", "elapsed"):
+        assert again.metrics.series(name)[1].tolist() == feed.metrics.series(name)[1].tolist()
+    assert (again.metrics.best, again.metrics.last) == (feed.metrics.best, feed.metrics.last)
+
+
+def test_what_a_run_has_grown_by_is_kept_now_and_then_and_in_the_end(tmp_path):
+    run = recorded_run(tmp_path, ended="")
+    cache = run.path / "cache" / "metrics.columns"
+    journal = JournalWriter(run.metrics_file)
+    feed = MetricsFeed(run.metrics_file, keep_cache=True, long_from=1000)
+    _read(feed)
+    _writes_over(feed)
+    known = cache.stat().st_mtime_ns
+
+    def grow(rows):
+        last = feed.metrics.last["step"]
+        for step in range(last + 1, last + 1 + rows):
+            journal.append({"step": step, "attempt": 2, "train_loss": 1.0})
+        _read(feed)
+        _writes_over(feed)
+
+    grow(20)
+    assert cache.stat().st_mtime_ns == known  # not for every row
+    grow(1000)
+    assert (known := cache.stat().st_mtime_ns) != 0
+    grow(100)
+    feed.close()
+    _writes_over(feed)
+    journal.close()
+    assert cache.stat().st_mtime_ns != known
+    metrics = Metrics(run.metrics_file)
+    assert metrics.read_cache() and metrics.offset == run.metrics_file.stat().st_size
+
+
+def test_a_short_run_is_not_kept(tmp_path):
+    """There is nothing to be gained, and a directory more in each run."""
+    run = recorded_run(tmp_path)
+    following = Following(run, keep_cache=True)
+    following.poll()
+    following.close()
+    assert not following.behind
+    assert not (run.path / "cache").exists()
+
+
+def test_the_highest_is_looked_for_in_what_is_new(tmp_path):
+    """The memory pane asks each second; and a recovery may take the highest away."""
+    run = recorded_run(tmp_path, ended="", steps=300)
+    journal = JournalWriter(run.metrics_file)
+    following = Following(run)
+    following.poll()
+    assert following.highest("nothing") is None
+    for step, value, highest in ((310, 5.0, 5.0), (320, None, 5.0), (330, 9.0, 9.0), (340, float("inf"), 9.0)):
+        journal.append({"step": step, "attempt": 1, "spin": value})
+        following.poll()
+        assert following.highest("spin") == highest
+    journal.append({"step": 320, "attempt": 2, "resumed_from": 315, "spin": 6.0})
+    following.poll()
+    assert following.highest("spin") == 6.0
+    journal.close()
+
+
+def test_long_files_of_events_and_samples_are_read_by_bites(tmp_path, monkeypatch):
+    """All samples of a long run were read in one go, and the screen stood still."""
+    run = recorded_run(tmp_path, ended="", steps=300)
+    samples = JournalWriter(run.samples_file)
+    for step in range(1000):
+        samples.append({"step": 300 + step, "attempt": 1, "text": "x" * 5000})
+    samples.close()
+    monkeypatch.setattr("tui.following._POLL_TIME", 0.0)
+    following = Following(run)
+    polls = 0
+    while following.behind:
+        following.poll()
+        polls += 1
+    assert polls > 10
+    assert len(following.samples) == 1001

@@ -1,9 +1,10 @@
 """The home screen: what it lists, what its keys do, and what its first frame costs."""
 
+import math
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,21 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Static
 
+from minigpt.commands import take_commands
 from minigpt.files import write_atomically
 from minigpt.journal import JournalWriter
 from minigpt.presets import Preset
 from minigpt.run_list import RunList
 from minigpt.rundir import RunDirectory
 from tests.recorded import BEGAN
+from tests.tui.panes import settled, until
 from tui.app import MiniGPTApp
 from tui.screens.home import HomeScreen
+from tui.screens.rename import RenameScreen
+from tui.settings import Settings
+from tui.sparkline import sparkline
 from tui.widgets.row_table import RowTable, without_middle
+from tui.widgets.run_table import FilterLine, RunTable
 
 PRESETS = [
     Preset("quickstart", "The first run: a small GPT on the bundled play, three minutes on a laptop", Path("q.toml")),
@@ -69,9 +76,38 @@ def make_run(
     return run
 
 
+def some_runs(runs: Path) -> list[RunDirectory]:
+    """Six runs with losses to draw, of two corpora."""
+    made = []
+    for number, (name, event) in enumerate(
+        [
+            ("2026-11-20-quickstart-brave-otter", "finished"),
+            ("2026-11-20-quickstart-young-sparrow", "stopped"),
+            ("2026-11-19-shakespeare-cpu-merry-hare", ""),
+            ("2026-11-19-shakespeare-cpu-quiet-lynx", "finished"),
+            ("2026-11-18-quickstart-keen-viper", "finished"),
+            ("night-on-the-python-docs", "paused"),
+        ]
+    ):
+        run = make_run(runs, name, event=event, hours_ago=number * 7 + 1, loss=1.5 + 0.1 * (number % 4))
+        corpus = "tinyshakespeare" if "shakespeare" in name else "the-play"
+        write_atomically(run.config_file, f'[run]\nabout = "for a test"\n[data]\ncorpus = "{corpus}"\n')
+        metrics = JournalWriter(run.metrics_file)
+        for step in range(1260, 2000 - 100 * number, 10):
+            loss = (
+                1.2 + 3 * math.exp(-(step - 1260) / (60 + 40 * number)) + (0.8 if step == 1500 and number == 1 else 0)
+            )
+            metrics.append({"step": step, "attempt": 1, "train_loss": None if (step, number) == (1300, 4) else loss})
+        metrics.close()
+        for path in (run.config_file, run.metrics_file):
+            os.utime(path, (BEGAN - (number * 7 + 1) * 3600,) * 2)
+        made.append(run)
+    return made
+
+
 def rows(app: MiniGPTApp, table: str) -> list[list[str]]:
     widget = app.screen.query_one(f"#{table}", RowTable)
-    return [[cell.plain for cell in widget.get_row_at(index)] for index in range(widget.row_count)]
+    return [widget.texts(index) for index in range(widget.row_count)]
 
 
 class Asked(MiniGPTApp):
@@ -92,6 +128,33 @@ class Asked(MiniGPTApp):
 
     def ask_and_resume(self, run: RunDirectory) -> None:
         self.asked.append(("ask", run.name))
+
+    def open_launch(self, preset: str | None = None) -> None:
+        self.asked.append(("launch", str(preset)))
+
+    def open_comparison(self, runs: Sequence[RunDirectory]) -> None:
+        self.asked.append(("compare", " ".join(run.name for run in runs)))
+
+
+def home_of(app: MiniGPTApp) -> HomeScreen:
+    home = app.screen_stack[0]
+    assert isinstance(home, HomeScreen)
+    return home
+
+
+def shown(app: MiniGPTApp) -> list[str]:
+    """The names of the runs in the table, in its order."""
+    return [str(entry.cells[0]) for entry in app.screen_stack[0].query_one(RunTable)._entries]
+
+
+async def in_the_runs(pilot: Pilot[Any], run: str = "") -> None:
+    """Wait for the runs, and go to one of them."""
+    await settle(pilot)
+    table = pilot.app.screen.query_one(RunTable)
+    table.focus()
+    if run:
+        table.move_cursor(shown(pilot.app).index(run))  # type: ignore[arg-type]
+    await pilot.pause()
 
 
 async def settle(pilot: Pilot[Any]) -> None:
@@ -147,7 +210,8 @@ async def test_a_live_run_comes_first_and_cannot_be_resumed(runs: Path) -> None:
     with live.locked():
         async with app.run_test(size=(120, 36)) as pilot:
             await settle(pilot)
-            assert rows(app, "runs")[0] == ["live", "training", "1,250", "2,000", "1.7500", "now"]
+            row = ["live", "► training", "1,250", "2,000", "—", "1.7500", "1.7500", "", "now"]
+            assert rows(app, "runs")[0][:-1] == row
             await pilot.press("r", "R")
             assert not app.asked
             await pilot.press("enter")
@@ -253,7 +317,7 @@ async def test_a_covered_list_is_not_read(runs: Path) -> None:
 async def test_what_a_thread_could_not_do_is_said(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Guards against a list that stays empty without a word."""
 
-    def broken(_: object) -> None:
+    def broken(*_: object) -> None:
         raise RuntimeError("no such [b]thing\nat all")
 
     monkeypatch.setattr(RunList, "read", broken)
@@ -263,6 +327,203 @@ async def test_what_a_thread_could_not_do_is_said(runs: Path, monkeypatch: pytes
             await pilot.pause(0.02)
         status = str(app.screen.query_one("#home-status", Static).content)
         assert status == "the runs cannot be read: RuntimeError: no such [b]thing⏎at all"
+
+
+# ── filter, order, marks ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_filter_leaves_the_runs_that_have_all_its_words(runs: Path) -> None:
+    """In name, state, corpus or purpose; it stays until it is taken away, also while runs are read again."""
+    some_runs(runs)
+    app = Asked()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await pilot.press("slash", *"crash", "space", *"TINY")
+        assert shown(app) == ["2026-11-19-shakespeare-cpu-merry-hare"]
+        home_of(app)._read_runs()
+        await settle(pilot)
+        await pilot.press("enter", "enter")
+        assert shown(app) == ["2026-11-19-shakespeare-cpu-merry-hare"]
+        assert app.asked == [("open", "2026-11-19-shakespeare-cpu-merry-hare")]
+        await pilot.press("slash", *"xyz")
+        await pilot.pause()
+        table = app.screen.query_one(RunTable)
+        assert not table.display and "No run has all of these words" in str(app.screen.query_one("#no-runs").render())
+        await pilot.press("enter")
+        assert not table.has_focus, "there is nothing to go to"
+        await pilot.press("escape")
+        await pilot.pause()
+        assert table.has_focus and len(shown(app)) == 6
+        assert not app.screen.query_one(FilterLine).display
+
+
+async def test_letters_of_a_filter_are_no_commands(runs: Path) -> None:
+    """An x or D in a word would have stopped or deleted a run."""
+    some_runs(runs)
+    app = Asked()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await in_the_runs(pilot)
+        await pilot.press("slash", *"xDrRnvsq=?")
+        assert not app.asked and len(app.screen_stack) == 1
+        assert app.screen.query_one(FilterLine).value == "xDrRnvsq=?"
+
+
+async def test_the_order_is_that_of_a_column(runs: Path) -> None:
+    """Keys go from column to column, and turn it round; what has no value there comes last either way."""
+    some_runs(runs)
+    make_run(runs, "empty", event="finished", hours_ago=100)
+    app = Asked()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await in_the_runs(pilot)
+        table = app.screen.query_one(RunTable)
+        newest = shown(app)
+        await pilot.press("s")
+        assert shown(app) == sorted(newest)
+        await pilot.press("s", "s", "s")
+        best = shown(app)
+        assert table.labels[6] == "best val ▲" and best[-1] == "empty"
+        assert best[0] in {"2026-11-20-quickstart-brave-otter", "2026-11-18-quickstart-keen-viper"}
+        await pilot.press("S")
+        assert table.labels[6] == "best val ▼" and shown(app)[0] == "2026-11-19-shakespeare-cpu-quiet-lynx"
+        assert shown(app)[-1] == "empty"
+        await pilot.press("s")
+        assert table.labels[8] == "age ▲" and shown(app) == newest
+        await pilot.press("S")
+        assert shown(app) == newest[::-1]
+        await pilot.press("s")
+        assert table.labels[8] == "age" and shown(app) == newest, "in the end as in the beginning"
+
+
+async def test_marked_runs_are_compared(runs: Path) -> None:
+    """Those too that a filter hides; a single one with the one under the cursor."""
+    names = [run.name for run in some_runs(runs)]
+    app = Asked()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await in_the_runs(pilot)
+        await pilot.press("v")
+        assert not app.asked
+        await pilot.press("space")
+        assert shown(app)[0] == f"* {names[0]}"
+        await pilot.press("v")
+        assert app.asked.pop() == ("compare", f"{names[0]} {names[1]}")
+        await pilot.press("slash", *"night", "enter", "space", "equals_sign")
+        assert app.asked.pop() == ("compare", f"{names[0]} {names[5]}")
+        await pilot.press("space", "v")
+        assert app.asked.pop() == ("compare", f"{names[0]} {names[5]}")
+
+
+async def test_a_preset_is_started_or_set_up_first(runs: Path) -> None:
+    """Enter begins at once, another key opens the form."""
+    app = Asked()
+    async with app.run_test() as pilot:
+        await pilot.press("down", "n")
+        assert app.asked == [("launch", "shakespeare-cpu")]
+
+
+# ── names, and the end of a run ───────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_run_gets_another_name(runs: Path) -> None:
+    """And what cannot be one is said while it is typed."""
+    some_runs(runs)
+    app = Asked()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await in_the_runs(pilot, "night-on-the-python-docs")
+        await pilot.press("f2", *"/x", "enter")
+        assert isinstance(app.screen, RenameScreen)
+        said = app.screen.query_one("#rename-said", Static)
+        assert "is no name for a run" in str(said.content)
+        await pilot.press("backspace", "backspace", *"-2", "enter")
+        await until(pilot, lambda: "night-on-the-python-docs-2" in shown(app))
+        assert len(shown(app)) == 6 and (runs / "night-on-the-python-docs-2").is_dir()
+
+
+async def test_a_run_is_deleted_after_a_question(runs: Path) -> None:
+    """Which says what is lost, and of which Enter takes the harmless answer."""
+    run = some_runs(runs)[1]
+    (run.checkpoints_dir / "step-00000500").mkdir()
+    app = Asked()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await in_the_runs(pilot, run.name)
+        await pilot.press("D")
+        question = str(app.screen.query_one("#dialog-text Static", Static).content)
+        assert run.name in question and "1,890 steps" in question and "1 checkpoint," in question and "KiB" in question
+        await pilot.press("enter")
+        assert run.path.is_dir()
+        await pilot.press("delete", "d")
+        await until(pilot, lambda: run.name not in shown(app))
+        assert len(shown(app)) == 5 and not run.path.exists()
+
+
+async def test_what_cannot_be_done_is_said(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run was deleted in another window meanwhile."""
+    run = some_runs(runs)[1]
+    app = Asked()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await in_the_runs(pilot, run.name)
+        await pilot.press("delete")
+        run.path.rename(runs / "elsewhere")
+        await pilot.press("d")
+        await until(pilot, lambda: app.screen.query("#dialog-text Static"))
+        assert "holds no run" in str(app.screen.query_one("#dialog-text Static", Static).content)
+
+
+async def test_a_live_run_is_neither_renamed_nor_deleted_but_stopped(runs: Path) -> None:
+    """Its trainer writes on under the old name; what it gets instead is the command to stop."""
+    live = make_run(runs, "live", hours_ago=0, loss=1.75)
+    live.commands_dir.mkdir()
+    app = Asked()
+    with live.locked():
+        async with app.run_test(size=(80, 24)) as pilot:
+            await in_the_runs(pilot)
+            await pilot.press("f2", "D", "delete")
+            assert isinstance(app.screen, HomeScreen)
+            assert [note.message for note in app._notifications][-1].endswith("stop it first.")
+            await pilot.press("x")
+            await pilot.press("escape")
+            assert take_commands(live.commands_dir) == []
+            await pilot.press("x", "s")
+            assert [command.name for command in take_commands(live.commands_dir)] == ["stop"]
+
+
+async def test_read_only_changes_nothing(runs: Path) -> None:
+    """Runs are looked at and compared, and that is all."""
+    live = make_run(runs, "live", hours_ago=0)
+    make_run(runs, "ended", event="finished")
+    app = Asked(read_only=True)
+    with live.locked():
+        before = sorted(runs.rglob("*"))
+        async with app.run_test(size=(80, 24)) as pilot:
+            await in_the_runs(pilot, "ended")
+            await pilot.press("f2", "D", "delete", "n", "r", "R", "up", "x")
+            assert isinstance(app.screen, HomeScreen) and not app.asked
+            await pilot.press("space", "space", "v")
+            assert app.asked == [("compare", "live ended")]
+        assert sorted(runs.rglob("*")) == before
+
+
+# ── how it looks ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_curve_in_one_line() -> None:
+    """From the lowest to the highest value, also of values that a float can hardly hold; gaps are marked."""
+    assert sparkline((3.0, 2.0, 1.0, 1.0)) == "█▅▁▁"
+    assert sparkline((3.0, math.nan, math.inf, 1.0), ascii=True) == "#!!_"
+    assert sparkline(()) == "" and sparkline((2.5,)) == "▁" and sparkline((math.nan,)) == "×"
+    assert sparkline((1.7e308, -1.7e308, 0.0)) == "█▁▅"
+
+
+async def test_ascii_only(runs: Path) -> None:
+    """For terminals without block characters and signs."""
+    some_runs(runs)
+    app = Asked()
+    app.settings = Settings(ascii=True)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await in_the_runs(pilot)
+        await pilot.press("s", "s", "space")
+        table = app.screen.query_one(RunTable)
+        shown_text = "".join("".join(table.texts(row)) for row in range(table.row_count))
+        assert (shown_text.replace("…", "") + "".join(table.labels)).isascii(), "but for names that are too long"
 
 
 def test_cut_names() -> None:
@@ -291,8 +552,34 @@ asyncio.run(main())
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 36)], ids=lambda size: "x".join(map(str, size)))
-def test_looks(snap_compare: Callable[..., bool], runs: Path, size: tuple[int, int]) -> None:
+@pytest.mark.parametrize(
+    "keys", ["slash 2 0 2 6 enter s s s s space", "delete", "f2 slash"], ids=["filtered", "deletion", "name"]
+)
+def test_looks_of_runs(
+    snap_compare: Callable[..., bool],
+    runs: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    size: tuple[int, int],
+    keys: str,
+) -> None:
+    """Guards the table filtered and sorted, and the questions about a run."""
+    monkeypatch.setattr("minigpt.run_list.size_on_disk", lambda run: 1_234_567 * len(run.name))
+    some_runs(runs)
+
+    async def prepared(pilot: Pilot[Any]) -> None:
+        await in_the_runs(pilot)
+        await pilot.press(*keys.split())
+        await settled(pilot)
+
+    assert snap_compare(Asked(), terminal_size=size, run_before=prepared)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 36)], ids=lambda size: "x".join(map(str, size)))
+def test_looks(
+    snap_compare: Callable[..., bool], runs: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
+) -> None:
     """Guards the layout: nothing clipped at 80 columns."""
+    monkeypatch.setattr("minigpt.run_list.size_on_disk", lambda run: 1_234_567 * len(run.name))
     make_run(runs, "2026-11-20-quickstart-brave-otter", event="finished", hours_ago=2, loss=1.5012)
     make_run(runs, "2026-11-19-quickstart-young-sparrow", event="stopped", hours_ago=25, loss=1.8031)
     make_run(runs, "2026-11-19-shakespeare-cpu-merry-hare", hours_ago=26)

@@ -1,5 +1,6 @@
 """The screen over damaged and hostile runs: what it knows of each, and for some the dashboard itself."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -7,10 +8,10 @@ import pytest
 from minigpt.display import changed_settings
 from minigpt.rundir import RunDirectory
 from tests.hostile import KINDS, damaged_runs, whole_run
+from tests.tui.pictures import loss_picture, perplexity_picture
 from tests.tui.test_dashboard import dashboard, steady_machine, words_of  # noqa: F401
 from tui.absence import Seen, since_then
 from tui.answering import Transcript
-from tui.curves import loss_picture, perplexity_picture
 from tui.ended import how_it_ended
 from tui.evaluating import kept_results
 from tui.following import Following
@@ -33,10 +34,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
 def look_at(run: RunDirectory) -> None:
     """Ask all that the panes of a dashboard ask."""
     following = Following(run)
-    for _ in range(60):
+    end = time.monotonic() + 20
+    while following.behind and time.monotonic() < end:  # what is long is read by a thread
         following.poll()
-        if not following.behind:
-            break
+        time.sleep(0.002)
     assert not following.behind, "it never has read all"
     for width in (40, 120):
         header(following, width)

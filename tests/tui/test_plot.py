@@ -7,8 +7,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tui.plot import BEST, PROBLEM, RECOVERY, TRAIN, VAL, Grid, Line, Picture, draw
-from tui.scale import labels_of
+from tui.grid import BEST, CURSOR, PROBLEM, RAW, RECOVERY, TRAIN, VAL, Grid, fitted, in_ascii
+from tui.plot import Line, Picture, draw, draw_with_area
+from tui.reduce import Points
+from tui.scale import axis_labels, axis_ticks, labels_of
 
 any_float = st.one_of(
     st.floats(), st.sampled_from([float("nan"), float("inf"), float("-inf"), 0.0, -0.0, 5e-324, 1.7e308, -1.7e308])
@@ -21,11 +23,11 @@ def text_of(grid: Grid) -> list[str]:
 
 def picture_of(values, **changes) -> Picture:
     values = np.array(values, dtype=np.float64)
-    line = Line(np.arange(values.size) * 10, values, TRAIN)
+    line = Line(Points.of(np.arange(values.size) * 10, values), TRAIN)
     return dataclasses.replace(Picture("loss", (line,), waiting="nothing yet"), **changes)
 
 
-def axis_labels(grid: Grid) -> list[str]:
+def value_labels(grid: Grid) -> list[str]:
     return [row.split("┤")[0].strip() for row in text_of(grid) if "┤" in row]
 
 
@@ -36,23 +38,25 @@ def axis_labels(grid: Grid) -> list[str]:
 @example([0.0], 4, 3, False, 0)
 def test_any_data_draws_at_any_size(values, width, height, logarithmic, end):
     """plotext raised on an inf, on the logarithm of 0 and on nothing at all, and took the app down with it."""
-    best = (0, values[0]) if values else None
-    grid = draw(picture_of(values, logarithmic=logarithmic, end=end, best=best, recoveries=(20,)), width, height)
-    assert grid.codes.shape == grid.roles.shape == (height, width)
-    for row in text_of(grid):
-        assert row.isprintable()
+    best = ((0.0, values[0]),) if values else ()
+    picture = picture_of(values, logarithmic=logarithmic, end=end, best=best, recoveries=(20,), cursor=30.0)
+    for one in (picture, dataclasses.replace(picture, bounds=(15.0, 45.0), unit=1024.0)):
+        grid = draw(one, width, height)
+        assert grid.codes.shape == grid.roles.shape == (height, width)
+        for row in text_of(grid):
+            assert row.isprintable()
 
 
 @given(st.floats(-1e12, 1e12), st.floats(1e-9, 1e12), st.booleans())
 def test_labels_of_an_axis_are_all_different(low, span, logarithmic):
     """Labels rounded to the same text say nothing: an axis from 1.4001 to 1.4009 once read 1.40 five times."""
     low = abs(low) + 1e-9 if logarithmic else low
-    labels = axis_labels(draw(picture_of([low, low + span], logarithmic=logarithmic), 60, 24))
+    labels = value_labels(draw(picture_of([low, low + span], logarithmic=logarithmic), 60, 24))
     assert len(labels) == len(set(labels))
 
 
 def test_the_usual_losses_have_readable_labels():
-    assert axis_labels(draw(picture_of(np.linspace(4.2, 1.4, 50)), 60, 14)) == ["4", "3", "2"]
+    assert value_labels(draw(picture_of(np.linspace(4.2, 1.4, 50)), 60, 14)) == ["4", "3", "2"]
 
 
 def test_one_point_can_be_seen():
@@ -82,21 +86,22 @@ def test_what_cannot_be_drawn_is_marked_where_it_happened():
 
 
 def test_nothing_to_draw_says_so():
-    for values in ([], [float("nan")], [float("inf")]):
-        assert any("nothing yet" in row for row in text_of(draw(picture_of(values), 40, 10)))
+    assert any("nothing yet" in row for row in text_of(draw(picture_of([]), 40, 10)))
+    for values in ([float("nan")], [float("inf")]):
+        assert any("× no finite value" in row for row in text_of(draw(picture_of(values), 40, 10)))
 
 
 def test_points_lie_on_their_line():
     """Rounded apart, a point of the validation loss stood one row above its own line."""
     values = np.linspace(4, 1, 6)
-    grid = draw(Picture("loss", (Line(np.arange(6) * 100, values, VAL, "●"),)), 80, 20)
+    grid = draw(Picture("loss", (Line(Points.of(np.arange(6) * 100, values), VAL, "●"),)), 80, 20)
     for row, column in np.argwhere(grid.codes == ord("●")).tolist():
         around = grid.roles[max(0, row - 1) : row + 2, max(0, column - 1) : column + 2]
         assert (around == VAL).sum() > 1
 
 
 def test_best_and_recovery_are_marked_by_shape():
-    grid = draw(picture_of(np.linspace(3, 1, 50), best=(300, 1.8), recoveries=(200,)), 60, 12)
+    grid = draw(picture_of(np.linspace(3, 1, 50), best=((300, 1.8),), recoveries=(200,)), 60, 12)
     assert chr(grid.codes[grid.roles == BEST][0]) == "★"
     assert chr(grid.codes[grid.roles == RECOVERY][0]) == "┊"
 
@@ -144,3 +149,116 @@ def test_labels_of_a_logarithmic_axis_have_decimals_only_where_they_need_them():
     assert labels_of([0.1, 1.0, 10.0, 100.0], logarithmic=True) == ["0.1", "1.0", "10", "100"] or labels_of(
         [0.1, 1.0, 10.0, 100.0], logarithmic=True
     ) == ["0.1", "1", "10", "100"]
+
+
+def test_small_labels_all_have_an_exponent_where_one_needs_it():
+    """An axis of learning rates once read 5e-4, 0.0010, 0.0015."""
+    assert labels_of([0.0, 5e-4, 1e-3, 1.5e-3], logarithmic=False) == ["0", "5e-4", "1.0e-3", "1.5e-3"]
+
+
+# ── zoomed, and with a cursor ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@given(st.integers(5, 3000), st.integers(10, 120), st.floats(0.001, 1.0), st.floats(0.0, 1.0), st.data())
+def test_a_spike_in_view_reaches_the_top_at_each_zoom(length, width, share, start, data):
+    """The one step at which a loss of 9 stood among others of 2 must be seen at every zoom that includes it."""
+    values = np.full(length, 2.0)
+    place = data.draw(st.integers(0, length - 1))
+    values[place] = 9.0
+    span = max(40.0, length * 10 * share)
+    low = start * max(0.0, length * 10 - span)
+    if not low <= place * 10 <= low + span:
+        low = max(0.0, place * 10 - span / 2)
+    grid = draw(picture_of(values, bounds=(low, low + span)), width, 12)
+    assert (grid.roles == TRAIN).any(axis=1).nonzero()[0].min() <= 2
+
+
+def test_between_two_values_the_line_goes_on():
+    """Zoomed in between two evaluations a chart once was empty, as if nothing had been measured."""
+    for bounds in ((2.0, 8.0), (5.0, 15.0)):
+        grid, area = draw_with_area(picture_of([3.0, 2.0, 1.0], bounds=bounds), 60, 12)
+        assert area is not None and (grid.roles == TRAIN).any(axis=0)[area.left :].sum() > area.width * 0.9
+    grid = draw(picture_of([3.0, float("nan"), 2.0], bounds=(2.0, 8.0)), 60, 12)
+    assert not (grid.roles == TRAIN).any()
+
+
+def test_the_cursor_stands_where_the_mouse_would_find_it():
+    """Guards the way from a place to a column and back, which zoom and click depend on."""
+    for place in (0.0, 120.0, 333.0, 500.0):
+        grid, area = draw_with_area(picture_of(np.linspace(3, 1, 51), cursor=place, bounds=(0.0, 500.0)), 70, 14)
+        columns = np.flatnonzero((grid.roles == CURSOR).any(axis=0))
+        assert len(columns) == 1 and area is not None
+        assert abs(area.place(int(columns[0])) - place) <= 500 / 60
+
+
+def test_a_cursor_out_of_view_is_not_drawn():
+    """Clipped, it stood at the edge and pointed at a step that it did not mean."""
+    grid = draw(picture_of(np.linspace(3, 1, 51), cursor=20.0, bounds=(100.0, 300.0)), 70, 14)
+    assert not (grid.roles == CURSOR).any()
+
+
+# ── without colours, without braille ──────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_smoothed_line_is_cut_out_of_its_band():
+    """Laid over the dots of the single values it was seen by its colour alone."""
+    noise = np.random.default_rng(1).normal(2, 0.3, 400)
+    steps = np.arange(400)
+    band, line = Line(Points.of(steps, noise), RAW), Line(Points.of(steps, np.full(400, 2.0)), TRAIN)
+    alone = draw(Picture("", (dataclasses.replace(band, role=TRAIN),)), 60, 16)
+    both = draw(Picture("", (band, line)), 60, 16)
+    cells = both.roles == TRAIN
+    dots = [(int(code) - 0x2800).bit_count() for code in both.codes[cells]]
+    assert max(dots) <= 4
+    assert max((int(code) - 0x2800).bit_count() for code in alone.codes[cells] if code >= 0x2800) > 4
+
+
+@given(st.lists(any_float, max_size=30), st.integers(0, 90), st.integers(0, 20))
+def test_without_braille_everything_is_ascii(values, width, height):
+    """Guards --ascii: one character that the terminal lacks moves all that stands to the right of it."""
+    picture = picture_of(values, best=((0, 1.0),), recoveries=(20,), rollbacks=(30,), spikes=((40, 3.0),), cursor=10.0)
+    picture = dataclasses.replace(picture, legend=(("⠤ train 1.5 · EMA 1.4", TRAIN),), marks=(("◇", VAL, (10.0,)),))
+    for row in text_of(draw(picture, width, height, ascii=True)):
+        assert row.isascii()
+
+
+def test_ascii_keeps_the_length():
+    assert in_ascii("loss · log ★ 日本") == "loss - log B ??"
+
+
+def test_a_name_of_wide_characters_moves_nothing():
+    """Two cells for one code once shifted the rest of the row, and its end over the edge."""
+    grid = draw(picture_of([1.0, 2.0], title="損失"), 40, 8)
+    assert grid.codes.shape == (8, 40)
+    assert text_of(grid)[0].startswith("─ 損\0失\0 ─")
+
+
+# ── legends and axes ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_legend_short_of_room_loses_details_before_entries():
+    """With a NaN, a spike and a rollback there once was no room for the rollback, while the best step was told in full."""
+    entries = [("train 1.5 · EMA 1.4", TRAIN), ("val 1.6 · at 100", VAL), ("× NaN", PROBLEM)]
+    assert fitted(entries, 80) == entries
+    assert [text for text, _ in fitted(entries, 40)] == ["train 1.5 · EMA 1.4", "val 1.6", "× NaN"]
+    assert [text for text, _ in fitted(entries, 33)] == ["train 1.5", "val 1.6", "× NaN"]
+    assert [text for text, _ in fitted(entries, 22)] == ["train 1.5", "val 1.6"]
+    assert fitted(entries, 3) == []
+
+
+@pytest.mark.parametrize(
+    ("axis", "bounds", "labels"),
+    [
+        ("step", (0.0, 2000.0), ["0", "500", "1,000", "1,500", "2,000"]),
+        ("step", (3.0, 5.0), ["3", "4", "5"]),
+        ("tokens", (0.0, 4e6), ["0", "1M", "2M", "3M", "4M"]),
+        ("epoch", (0.0, 2.0), ["0", "0.5", "1.0", "1.5", "2.0"]),
+        ("elapsed", (0.0, 240.0), ["0:00", "1:00", "2:00", "3:00", "4:00"]),
+        ("elapsed", (3500.0, 8000.0), ["1:00:00", "1:30:00", "2:00:00"]),
+        ("elapsed", (0.0, 4 * 86400.0), ["0:00", "24:00:00", "48:00:00", "72:00:00", "96:00:00"]),
+    ],
+    ids=str,
+)
+def test_labels_of_the_x_axis(axis, bounds, labels):
+    """Guards times labelled at 1,000 seconds, and steps labelled at 3.5."""
+    assert axis_labels(axis, axis_ticks(axis, bounds, 4)) == labels

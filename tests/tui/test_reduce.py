@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tui.reduce import column_of, drawable, reduce_columns, smooth
+from tui.reduce import Points, column_of, drawable, reduce_points
 
 # Any float that a metrics file could ever lead to, the odd ones often.
 values_of_any_kind = st.lists(
@@ -15,7 +15,7 @@ values_of_any_kind = st.lists(
 def columns_of(values, width, logarithmic=False):
     values = np.array(values, dtype=np.float64)
     steps = np.arange(values.size) * 10
-    return reduce_columns(steps, values, (0.0, max(1.0, values.size * 10.0)), width, logarithmic)
+    return reduce_points(Points.of(steps, values, logarithmic), (0.0, max(1.0, values.size * 10.0)), width)
 
 
 @given(st.integers(1, 5000), st.integers(1, 300), st.data())
@@ -66,23 +66,16 @@ def test_zero_is_undrawable_on_a_logarithmic_scale_alone():
 
 
 def test_points_outside_the_bounds_are_left_out():
-    columns = reduce_columns(np.array([0, 10, 20]), np.array([1.0, 2.0, 3.0]), (5.0, 15.0), 4)
+    columns = reduce_points(Points.of(np.array([0, 10, 20]), np.array([1.0, 2.0, 3.0])), (5.0, 15.0), 4)
     assert np.nanmin(columns.low) == np.nanmax(columns.high) == 2.0
+    assert columns.before is not None and columns.before[0] < 0 and columns.before[1] == 1.0
+    assert columns.after is not None and columns.after[0] > 3 and columns.after[1] == 3.0
 
 
-@given(values_of_any_kind, st.integers(1, 50))
-def test_smoothing_stays_within_what_it_smooths(values, window):
-    values = np.clip(np.array(values, dtype=np.float64), -1e6, 1e6)
-    smoothed = smooth(values, window)
-    finite = np.isfinite(values)
-    assert (np.isfinite(smoothed) == finite).all()
-    if finite.any():
-        assert smoothed[finite].min() >= values[finite].min() - 1e-3
-        assert smoothed[finite].max() <= values[finite].max() + 1e-3
-
-
-def test_one_infinite_value_does_not_spoil_the_smoothed_line_after_it():
-    """A running sum that took in an inf would be nan for good."""
-    smoothed = smooth(np.array([1.0, float("inf"), 3.0, 3.0]), 2)
-    assert np.isnan(smoothed[1])
-    assert smoothed[[0, 2, 3]].tolist() == [1.0, 3.0, 3.0]
+@given(values_of_any_kind)
+def test_positive_values_are_sorted_out_as_for_a_logarithmic_scale(values):
+    """Guards the shorter way to a logarithmic chart: from points that had been sorted out for a linear one."""
+    values, steps = np.array(values, dtype=np.float64), np.arange(len(values)) * 3
+    shorter, direct = Points.of(steps, values).positive(), Points.of(steps, values, logarithmic=True)
+    for name in ("places", "values", "gaps", "gap_places"):
+        assert np.array_equal(getattr(shorter, name), getattr(direct, name))

@@ -268,18 +268,18 @@ def test_a_pause_by_the_system_is_survived(start: Callable[..., Session]) -> Non
         assert_restored(session)
 
 
-def test_is_interactive() -> None:
+def test_what_can_be_drawn_on() -> None:
     """Without a terminal on both sides Textual wrote its escape sequences into the file."""
     program = """
 import os, sys
-from tui.terminal import is_interactive
+from tui.abilities import can_draw, is_interactive
 terminal = int(sys.argv[1])
 for standard_input, standard_output, term in [(0, 0, "xterm"), (1, 0, "xterm"), (0, 1, "xterm"), (0, 0, "dumb")]:
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2((terminal, null)[standard_input], 0)
     os.dup2((terminal, null)[standard_output], 1)
     os.environ["TERM"] = term
-    os.write(2, b"%d" % is_interactive())
+    os.write(2, b"%d" % (is_interactive() and can_draw()))
 """
     master, slave = os.openpty()
     finished = subprocess.run(

@@ -6,7 +6,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
 from textual.screen import ModalScreen
-from textual.widgets import DataTable
 
 from minigpt.errors import UserError
 from minigpt.journal import number_in
@@ -45,9 +44,9 @@ class CheckpointScreen(ModalScreen[str]):
         table.show(entries)
         keys = [entry.key for entry in entries]
         if self._chosen in keys:
-            table.move_cursor(row=keys.index(self._chosen), animate=False)
+            table.move_cursor(keys.index(self._chosen))
 
-    def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
+    def on_row_table_chosen(self) -> None:
         self.dismiss(self.query_one(RowTable).chosen)
 
 

@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.screen import Screen
 from textual.timer import Timer
-from textual.widget import Widget
-from textual.widgets import Footer, Input, Static, TextArea
+from textual.widgets import Input, Static, TextArea
 
 from minigpt.commands import CommandName
 from minigpt.display import changed_settings
@@ -22,20 +20,19 @@ from minigpt.journal import Row, count_in, text_in
 from minigpt.rundir import RunDirectory, RunState
 from minigpt.telemetry import Telemetry
 from tui.absence import last_seen, remember, since_then
-from tui.curves import loss_picture, perplexity_picture
+from tui.alerts import NOTICES, Alerts
+from tui.cost import Cost
 from tui.ended import how_it_ended, trouble_of
 from tui.following import LONGEST_MESSAGE, Following
 from tui.models import NEWEST
+from tui.notifying import announce
 from tui.pace import SLACK, Pace
-from tui.plot import Picture
 from tui.screens.checkpoints import CheckpointScreen
 from tui.screens.dialogs import Choice, ConfirmScreen
 from tui.steering import Steering
-from tui.widgets.chart import Chart
-from tui.widgets.chat import ChatPane
-from tui.widgets.epochs import EpochsPane
-from tui.widgets.evaluate import EvaluatePane
-from tui.widgets.memory import MemoryPane
+from tui.widgets.charts import ChartsPane
+from tui.widgets.key_line import KeyLine
+from tui.widgets.panes import PANES, RunPanes
 from tui.widgets.progress import StatusLine, header, progress
 from tui.widgets.sample import SamplePane
 from tui.widgets.tabs import PaneTabs
@@ -44,16 +41,14 @@ if TYPE_CHECKING:
     from minigpt.session import TrainingSession
 
 LOOK_INTERVAL = 1.0  # seconds between two looks at the run's files
-FRAME_INTERVAL = 2.0  # and between two frames; the charts may come less often
-EAGER_INTERVAL = 0.5  # both, while the first points are waited for
+EAGER_INTERVAL = 0.5  # while the first points are waited for
 BATCH_TIME = 0.01
+MEMORY_FRAMES = 3  # with low bandwidth the machine's figures come with every third frame
 ANSWER_INTERVAL = 0.1  # while a command waits for its answer
 NOTICE_TIMEOUT = 10.0
 ABSENCE_SHOWN = 90.0  # seconds that it is told what happened meanwhile
-BITE_INTERVAL = 0.01  # while the beginning of a long run is still being read
-
-PANES = {"charts": "charts", "sample": "sample", "chat": "chat", "epochs": "epochs", "evaluate": "evaluate"}
-MAIN = ("charts", "epochs", "evaluate")  # those that take turns in the large place where panes stand side by side
+LOW = 18  # rows, below which the progress has one line
+BITE_INTERVAL = 0.1  # while a long run is being read
 
 
 class DashboardScreen(Screen[None]):
@@ -65,8 +60,6 @@ class DashboardScreen(Screen[None]):
 
     BINDING_GROUP_TITLE = "Dashboard"
     AUTO_FOCUS = ""  # the letters are commands here until somebody goes into the chat
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide"), (170, "-huge")]
-    VERTICAL_BREAKPOINTS = [(0, "-low"), (18, "-short"), (30, "-tall")]
     BINDINGS = [
         Binding("p", "pause", "pause", tooltip="pause the training, or go on with it"),
         Binding("s", "send('save')", "save", tooltip="save a checkpoint now"),
@@ -76,19 +69,17 @@ class DashboardScreen(Screen[None]):
         Binding("R", "resume_changed", "resume with other settings", show=False),
         # With priority, so that the focus is there before the next key: letters typed after it must not steer the run.
         Binding("c", "focus_chat", "chat", tooltip="go to the chat", priority=True),
-        Binding("e", "turn_to('evaluate')", "evaluate", tooltip="evaluate a checkpoint, or a text; again: the charts"),
-        # Not in the footer: it would take the last keys' place on 80 columns.
-        Binding("t", "turn_to('epochs')", "table", tooltip="the table of epochs; again: the charts", show=False),
+        Binding("e", "turn_to('evaluate')", "evaluate a checkpoint, or a text; again: the charts", show=False),
+        Binding("t", "turn_to('epochs')", "the table of epochs; again: the charts", show=False),
+        Binding("m", "maximise", "the whole place for this pane, or back", show=False),
         Binding("o,ctrl+o", "choose_checkpoint", "choose the checkpoint that answers and is evaluated", show=False),
-        Binding("l", "toggle_log", "loss and perplexity: linear, one of them or both logarithmic", show=False),
         Binding("left_square_bracket", "leaf(-1)", "older sample", show=False, key_display="["),
         Binding("right_square_bracket", "leaf(1)", "newer sample", show=False, key_display="]"),
         Binding("escape", "leave_main", "close the notice, or back to the charts", show=False),
-        Binding("1", "show_pane('charts')", "charts", show=False),
-        Binding("2", "show_pane('sample')", "sample and memory", show=False),
-        Binding("3", "show_pane('chat')", "chat", show=False),
-        Binding("4", "show_pane('epochs')", "the table of epochs", show=False),
-        Binding("5", "show_pane('evaluate')", "evaluate", show=False),
+        *(
+            Binding(str(number), f"show_pane('{name}')", pane.meaning, show=False)
+            for number, (name, pane) in enumerate(PANES.items(), 1)
+        ),
     ]
 
     def __init__(
@@ -99,27 +90,38 @@ class DashboardScreen(Screen[None]):
         self.session = session
         self._name_before = inert_line(run.name if run is not None else name)
         self._following: Following | None = None
-        """Set once it has read what there is and the panes stand."""
+        """Set once the panes stand."""
         self._reading: Following | None = None
+        """The same, from its first bite on."""
         self._bites: Timer | None = None
         self._telemetry: Telemetry | None = None
         self._measured: tuple[object, ...] = ()
         """What the telemetry was opened for."""
         self._pace = Pace()
         self._charts_behind = False
+        self._frames_drawn = 0
+        self._measured_once = False
+        """Whether the memory pane shows anything yet."""
         self._looked_at = self._drawn_at = 0.0
         self._looking = False
         self._steering = Steering()
         self._answers: Timer | None = None
-        self._scales = 0
-        self._pane = "charts"
-        """Which pane is in front where they are tabs."""
         self._which = NEWEST
         """Which checkpoint answers and is evaluated."""
+        self._alerts = Alerts()
+        self._cost = Cost(lambda: getattr(self.app, "bytes_sent", None))
         self._reported: BaseException | None = None
         self._absence = ""
         """What happened since the user looked last, until that is closed."""
         self._was_chosen = run is not None
+
+    @property
+    def _panes(self) -> RunPanes:
+        return self.query_one(RunPanes)
+
+    @property
+    def _ascii(self) -> bool:
+        return self.app.settings.ascii  # type: ignore[attr-defined, no-any-return]
 
     @property
     def _read_only(self) -> bool:
@@ -131,63 +133,57 @@ class DashboardScreen(Screen[None]):
         yield StatusLine(id="header")
         yield StatusLine(id="progress")
         yield Static(id="notice", markup=False)
-        yield PaneTabs(PANES, id="tabs")
-        yield Horizontal(id="body")
-        yield Footer(show_command_palette=False)
+        yield KeyLine()
 
     async def on_mount(self) -> None:
-        self.action_show_pane("charts")
+        self._pace = Pace(low_bandwidth=self.app.settings.low_bandwidth)  # type: ignore[attr-defined]
         self._answers = self.set_interval(ANSWER_INTERVAL, self._look, pause=True)
         await self._look()
         self.set_interval(EAGER_INTERVAL, self._tick)
 
     async def _open(self, run: RunDirectory) -> None:
-        """Read another bite of the run, and with the last of it show the panes."""
+        """Read the run, or of a long one what a first picture needs, and show the panes."""
         self.run_directory = run
         if self._reading is None:
-            self._reading = Following(run, self.session.offsets["events"] if self.session else 0)
+            since = self.session.offsets["events"] if self.session else 0
+            self._reading = Following(run, since, keep_cache=not self._read_only)
         following = self._reading
         following.poll()
-        if following.behind:
+        if following.behind and self._bites is None:
+            self._bites = self.set_interval(BITE_INTERVAL, self._look)
+        if following.behind and not following.is_preview:
             self.query_one("#header", StatusLine).show(Content.styled(self._name_before, "bold"))
-            self._write_notice("reading the run …")
-            if self._bites is None:
-                self._bites = self.set_interval(BITE_INTERVAL, self._look)
+            self._write_notice(f"reading the run … {following.share_read:.0%}")
             return
-        if self._bites is not None:
-            self._bites.pause()  # not stop(), which cancels the task that this runs in
-            self._bites = None
+        panes = RunPanes(run, read_only=self._read_only, id="panes")
         # In one batch, or a frame could show some panes with their content and others without.
         with self.app.batch_update():
-            await self.query_one("#body").mount(
-                Vertical(
-                    Vertical(Chart("loss", id="loss"), Chart("perplexity", id="perplexity"), id="charts"),
-                    EpochsPane(id="epochs"),
-                    EvaluatePane(run, read_only=self._read_only, id="evaluate"),
-                    id="main",
-                ),
-                Vertical(
-                    Vertical(MemoryPane(id="memory"), SamplePane(id="sample"), id="facts"),
-                    ChatPane(run, read_only=self._read_only),
-                    id="side",
-                ),
-            )
-            if not self.query(SamplePane):
+            await self.mount(panes, before=self.query_one(KeyLine))
+            if not panes.is_attached:
                 return  # the screen was left meanwhile
             self.remove_class("-opening")
             self._following = following
             self._open_telemetry()
-            if self._was_chosen:  # and is not about to begin under the user's eyes
-                self._absence = since_then(last_seen(run), following, time())
-                self.set_timer(ABSENCE_SHOWN, self._close_absence)
-            else:
-                self._tell_changes(following.started)
-            for chart in self.query(Chart):
-                chart.show(self._picture_for(chart))
+            if not following.behind:
+                self._caught_up(following)
             self._charts_behind = True
+            panes.show_samples(following.samples)
+            await panes.show("charts")
             self._show_all()
         # The panes have their sizes only after the next layout.
         self.call_after_refresh(self._show_all)
+
+    def _caught_up(self, following: Following) -> None:
+        """All that the run has written so far is read."""
+        if self._bites is not None:
+            self._bites.pause()  # not stop(), which cancels the task that this runs in
+            self._bites = None
+        self._alerts.take(following, [], time())  # what has happened before is history
+        if self._was_chosen:  # and is not about to begin under the user's eyes
+            self._absence = since_then(last_seen(following.run), following, time())
+            self.set_timer(ABSENCE_SHOWN, self._close_absence)
+        else:
+            self._tell_changes(following.started)
 
     def _open_telemetry(self) -> None:
         following = self._following
@@ -201,7 +197,8 @@ class DashboardScreen(Screen[None]):
         wants_gpu = started.get("device") == "cuda"
         if self._measured != (pid, wants_gpu, uuid) or self._telemetry is None:
             self._measured = (pid, wants_gpu, uuid)
-            self._telemetry = Telemetry(pid=pid, wants_gpu=wants_gpu, gpu_uuid=uuid)
+            self._measured_once = False
+            self._telemetry = Telemetry(pid=pid, wants_gpu=wants_gpu, gpu_uuid=uuid, run=following.run)
 
     # ── following ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -234,8 +231,17 @@ class DashboardScreen(Screen[None]):
         before = following.state, following.starting
         grown, new_events = following.poll(held=self._trains_here())
         self._charts_behind |= grown
-        for event in new_events:
-            self._take_event(event)
+        if self._bites is not None:
+            if not following.behind:
+                self._caught_up(following)
+                self._charts_behind = True
+                self._show_all()
+            else:
+                self._show_notice()
+                await self._draw_due()
+            return
+        # What answers a command was announced as the answer.
+        self._announce(following, [event for event in new_events if not self._take_event(event)])
         self._give_up_waiting(following)
         if before != (following.state, following.starting) or self._session_failed():
             self._charts_behind = True
@@ -246,23 +252,31 @@ class DashboardScreen(Screen[None]):
             self._show_notice()
         await self._draw_due()
 
-    def _take_event(self, event: Row) -> None:
+    def _take_event(self, event: Row) -> bool:
+        """Show what an event changes; whether it answers a command."""
         name = event.get("event")
         if name == "started":
             self._open_telemetry()
             self._tell_changes(event)
         elif name == "saved":
-            self.query_one(ChatPane).refresh_checkpoint()
-            self.query_one(EvaluatePane).refresh_checkpoint()
-        elif name == "sampled":
-            self._show_samples()
+            self._panes.refresh_checkpoints()
+        elif name == "sampled" and self._following is not None:
+            self._panes.show_samples(self._following.samples)
         if (answer := self._steering.answer(event)) is not None:
             # An answer in other words than the usual is bad news, such as a checkpoint that could not be written.
             self.notify(inert_pane(answer), markup=False, timeout=NOTICE_TIMEOUT if name == "notice" else 3)
             self._drawn_at = 0.0
-        elif name in {"notice", "recovered"}:
+        elif name == "notice" and text_in(event, "kind") not in NOTICES:  # those are alerts
             self.notify(inert_pane(text_in(event, "message")[:LONGEST_MESSAGE]), markup=False, timeout=NOTICE_TIMEOUT)
+        if name in {"notice", "recovered"}:
             self._show_notice()
+        return answer is not None
+
+    def _announce(self, following: Following, new_events: list[Row]) -> None:
+        """Tell what deserves it: by a toast, the bell and the desktop, and in the pane of events."""
+        for alert in self._alerts.take(following, new_events, time()):
+            announce(self.app, alert)
+            self._panes.add_alert(alert)
 
     def _tell_changes(self, started: Row) -> None:
         if changed := changed_settings(started):
@@ -293,8 +307,7 @@ class DashboardScreen(Screen[None]):
     async def _draw_due(self) -> None:
         now = monotonic()
         charts_due = self._pace.is_due(now) and self._charts_behind
-        interval = EAGER_INTERVAL if self._pace.is_eager(now) else FRAME_INTERVAL
-        if now - self._drawn_at < interval - SLACK:
+        if now - self._drawn_at < self._pace.frame(now) - SLACK:
             return
         self._drawn_at = now
         # A frame costs about as much for one line as for all of them. Without the batch the first widget that reports
@@ -303,8 +316,7 @@ class DashboardScreen(Screen[None]):
             if charts_due:
                 self._draw_charts()
             self._show_figures()
-            self._show_memory()
-            self._show_epochs()
+            self._show_facts()
             await asyncio.sleep(BATCH_TIME)
         self.check_idle()
 
@@ -314,53 +326,39 @@ class DashboardScreen(Screen[None]):
         self._draw_charts()
         self._show_figures()
         self._show_notice()
-        self._show_samples()
-        self._show_memory()
-        self._show_epochs()
+        self._panes.show_samples(self._following.samples)
+        self._show_facts()
         self.refresh_bindings()
 
     def _draw_charts(self) -> None:
-        following = self._following
-        if following is None:
-            return
-        charts = [chart for chart in self.query(Chart) if chart.size and _is_shown(chart)]
-        if not charts:
-            return  # they are drawn when their pane is shown
-        self._charts_behind = False
         begin, now = thread_time(), monotonic()
-        for chart in charts:
-            chart.show(self._picture_for(chart))
+        if self._following is None or not self._panes.draw_charts(self._following):
+            return  # they are drawn when they come into view
+        self._charts_behind = False
         # What Textual spends on bringing it to the terminal belongs to the cost too.
         self.call_after_refresh(lambda: self._pace.spent(thread_time() - begin, now))
-
-    def _picture_for(self, chart: Chart) -> Picture:
-        assert self._following is not None
-        make = loss_picture if chart.id == "loss" else perplexity_picture
-        logarithmic = bool((self._scales + 2) & (1 if chart.id == "loss" else 2))
-        return make(self._following, logarithmic)
 
     def _show_figures(self) -> None:
         if self._following is not None:
             top = self.query_one("#header", StatusLine)
             width = top.content_size.width or self.size.width - 2
             top.show(header(self._following, width, read_only=self._read_only))
-            self.query_one("#progress", StatusLine).show(progress(self._following, width))
+            content = progress(self._following, width, self._cost.words(), ascii=self._ascii)
+            two_lines = bool(content.plain.partition("\n")[2].strip()) and self.size.height >= LOW
+            self.set_class(two_lines, "-two-lines")
+            self.query_one("#progress", StatusLine).show(content)
 
-    def _show_samples(self) -> None:
-        if self._following is not None:
-            self.query_one(SamplePane).show(self._following.samples)
-
-    def _show_epochs(self) -> None:
-        pane = self.query_one(EpochsPane)
-        if self._following is not None and _is_shown(pane):
-            pane.show(self._following)
-
-    def _show_memory(self) -> None:
+    def _show_facts(self) -> None:
         if self._following is None or self._telemetry is None:
             return
-        pane = self.query_one(MemoryPane)
-        if _is_shown(pane):
-            pane.show_reading(self._telemetry.read(), self._following)
+        self._frames_drawn += 1
+        # At rest nothing may be sent: the machine's own figures would never stand still.
+        if not self._measured_once or (
+            self._following.is_live and (not self._pace.low_bandwidth or self._frames_drawn % MEMORY_FRAMES == 0)
+        ):
+            self._measured_once = True
+            self._panes.show_reading(self._telemetry.read(), self._following)
+        self._panes.look(self._following)
 
     def _show_phase(self) -> None:
         session = self.session
@@ -382,6 +380,8 @@ class DashboardScreen(Screen[None]):
         if following.is_live:
             session = self.session if self._trains_here() else None
             told = [trouble_of(following.run, session), following.not_compiled]
+            if following.behind:
+                told.insert(0, f"reading the run … {following.share_read:.0%}")
         else:
             error = self.session.error if self.session else None
             told = [how_it_ended(following, error, read_only=self._read_only)]
@@ -399,7 +399,9 @@ class DashboardScreen(Screen[None]):
         self.set_class(bool(text), "-notice")
 
     def on_unmount(self) -> None:
-        if self._following is not None:
+        if self._reading is not None:
+            self._reading.close()
+        if self._following is not None and not self._following.behind:
             remember(self._following, time())
 
     def on_resize(self, event: events.Resize) -> None:
@@ -415,13 +417,14 @@ class DashboardScreen(Screen[None]):
         if action in {"pause", "send", "stop"}:
             return live
         if action == "leave_main":
-            return bool(self._absence) or not self.has_class("-main-charts")  # else it leads to the home screen
+            # Else it leads to the home screen.
+            return bool(self._absence) or (following is not None and self._panes.wants_escape)
         if action in {"resume", "resume_changed"}:
             return following is not None and not live
         if action in {"focus_chat", "turn_to"} and isinstance(self.focused, Input | TextArea):
             return False  # there it is a letter
-        if action in {"focus_chat", "turn_to", "toggle_log", "leaf", "choose_checkpoint", "show_pane"}:
-            return following is not None or action == "show_pane"
+        if action in {"focus_chat", "turn_to", "maximise", "leaf", "choose_checkpoint", "show_pane"}:
+            return following is not None
         return True
 
     def action_send(self, command: CommandName) -> None:
@@ -467,14 +470,9 @@ class DashboardScreen(Screen[None]):
         if self.run_directory is not None:
             self.app.ask_and_resume(self.run_directory)  # type: ignore[attr-defined]
 
-    def action_focus_chat(self) -> None:
+    async def action_focus_chat(self) -> None:
         """Go into the chat."""
-        self.action_show_pane("chat")
-
-    def action_toggle_log(self) -> None:
-        """Go on to the next of the four combinations of linear and logarithmic scales."""
-        self._scales = (self._scales + 1) % 4
-        self._draw_charts()
+        await self.action_show_pane("chat")
 
     def action_leaf(self, by: int) -> None:
         """Show an older (-1) or newer (1) sample."""
@@ -486,8 +484,7 @@ class DashboardScreen(Screen[None]):
         def answered(which: str | None) -> None:
             if which is not None:
                 self._which = which
-                self.query_one(ChatPane).choose(which)
-                self.query_one(EvaluatePane).choose(which)
+                self._panes.choose_checkpoint(which)
 
         run = self.run_directory
         if run is not None and run.checkpoints():
@@ -495,42 +492,33 @@ class DashboardScreen(Screen[None]):
         else:
             self.notify("No checkpoint yet.")
 
-    def action_turn_to(self, name: str) -> None:
-        """Show a pane in the large place, or the charts if it is there already."""
-        self.action_show_pane("charts" if self.has_class(f"-main-{name}") and self._pane == name else name)
+    async def action_turn_to(self, name: str) -> None:
+        """Show a pane in the large place, or the charts if it is in front already."""
+        await self.action_show_pane("charts" if self._panes.front == name else name)
 
-    def action_leave_main(self) -> None:
-        """Close what is told of an absence, or else bring the charts back."""
+    async def action_maximise(self) -> None:
+        """Give the whole place to the pane with the keys, or take it back."""
+        await self._panes.toggle_maximised()
+
+    async def action_leave_main(self) -> None:
+        """Close what is told of an absence, or else take the place back, or else bring the charts back."""
         if self._absence:
             self._close_absence()
+        elif self._panes.maximised:
+            await self._panes.toggle_maximised()
         else:
-            self.action_show_pane("charts")
+            await self.action_show_pane("charts")
 
-    def action_show_pane(self, name: str) -> None:
-        """Bring a pane to the front where they are tabs; go into one that takes keys in any case."""
-        self._pane = name
-        for pane in PANES:
-            self.set_class(pane == name, f"-pane-{pane}")
-            if name in MAIN:
-                self.set_class(pane == name, f"-main-{pane}")
-        self.query_one(PaneTabs).show_chosen(name)
-        if name == "epochs" and self._following is not None:
-            self.query_one(EpochsPane).show(self._following)  # now: it must not appear without its rows
-        takes_keys: dict[str, type[Widget]] = {
-            "chat": ChatPane,
-            "sample": SamplePane,
-            "epochs": EpochsPane,
-            "evaluate": EvaluatePane,
-        }
-        if name in takes_keys and self._following is not None:
-            self.query_one(takes_keys[name]).focus()
-        else:
-            self.set_focus(None)
-        self.call_after_refresh(self._show_all)
+    async def action_show_pane(self, name: str) -> None:
+        """Bring a pane to the front and give it the keys."""
+        if self._following is not None:
+            await self._panes.show(name)
 
-    def on_pane_tabs_chosen(self, message: PaneTabs.Chosen) -> None:
-        self.action_show_pane(message.pane)
+    async def on_pane_tabs_chosen(self, message: PaneTabs.Chosen) -> None:
+        await self.action_show_pane(message.pane)
 
+    def on_run_panes_shown(self) -> None:
+        self._show_all()
 
-def _is_shown(widget: Widget) -> bool:
-    return all(node.display for node in widget.ancestors_with_self if isinstance(node, Widget))
+    def on_charts_pane_cursor_moved(self, message: ChartsPane.CursorMoved) -> None:
+        self.query_one(SamplePane).at_step(message.step)

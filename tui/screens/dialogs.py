@@ -140,6 +140,40 @@ def keys_of(screen: Screen[object]) -> list[KeyGroup]:
     ]
 
 
+@dataclass(frozen=True)
+class Command:
+    """What a key does, for the command palette: the action and the part of the screen that it belongs to."""
+
+    title: str
+    help: str
+    action: str
+    node: DOMNode
+
+
+def commands_of(screen: Screen[object]) -> list[Command]:
+    """Everything that a key does on a screen now, each once, with its key; moving about within a part is left out."""
+    commands: dict[tuple[int, str], Command] = {}
+    for active in screen.active_bindings.values():
+        binding = active.binding
+        meaning = _declared(type(active.node)).get((binding.action, binding.description))
+        if meaning is None or not active.enabled or _moves(binding.action):
+            continue
+        key = screen.app.get_key_display(binding)
+        title = binding.description[:1].upper() + binding.description[1:]
+        named = "" if meaning == binding.description else f"{meaning} · "
+        commands.setdefault(
+            (id(active.node), binding.action),
+            Command(title, f"{named}key {key}", binding.action, active.node),
+        )
+    return list(commands.values())
+
+
+def _moves(action: str) -> bool:
+    # Opening the palette from the palette, and keys that only make sense while they are held, would be noise.
+    name = action.rpartition(".")[2]
+    return name == "command_palette" or name.startswith(("cursor_", "scroll_", "page_", "move_"))
+
+
 def _declared(node: type[DOMNode]) -> dict[tuple[str, str], str]:
     # What this program's own classes bind, in their order: action and short description, and the one to show.
     found = {}

@@ -12,28 +12,32 @@ from textual.binding import Binding
 from textual.containers import Vertical
 from textual.message import Message
 from textual.screen import Screen
-from textual.widgets import DataTable, Footer, Static
+from textual.widgets import Input, Static
 
+from minigpt.commands import send_command
+from minigpt.errors import UserError
 from minigpt.inert import inert_line
 from minigpt.paths import runs_dir
 from minigpt.presets import Preset, list_presets
-from minigpt.run_list import LIVE, RunList, RunSummary, age, now
+from minigpt.run_files import delete_run, rename_run
+from minigpt.run_list import LIVE, RunList, RunSummary, now, size_in_words
 from minigpt.rundir import RunDirectory, RunState
-from tui.figures import loss_figure, short_count
+from tui.figures import short_count
+from tui.run_rows import CURVE_WIDTH
+from tui.screens.dialogs import Choice, ConfirmScreen
+from tui.screens.rename import RenameScreen
+from tui.widgets.key_line import KeyLine
 from tui.widgets.row_table import Entry, Field, RowTable
+from tui.widgets.run_table import FilterLine, RunTable
 
 if TYPE_CHECKING:
     from tui.app import MiniGPTApp
 
 REFRESH_INTERVAL = 2.0  # seconds between two looks at the runs
 
-_STATES = {
-    RunState.TRAINING: "training",
-    RunState.PAUSED: "paused",
-    RunState.FINISHED: "finished",
-    RunState.STOPPED: "stopped",
-    RunState.CRASHED: "crashed",
-}
+FIRST_READING, FURTHER_READING = 0.1, 0.5
+"""Seconds after which what is known of the runs is shown while there are more to be read."""
+
 _UNKNOWN = "—"
 
 
@@ -42,8 +46,14 @@ class HomeScreen(Screen[None]):
 
     BINDING_GROUP_TITLE = "Home"
     BINDINGS = [
-        Binding("r", "resume", "resume the run", tooltip="go on with the run; asks how long if it has finished"),
+        Binding("n", "launch", "choose settings", tooltip="choose the settings of a new run, and start it"),
+        Binding("r", "resume", "resume", tooltip="go on with the run; asks how long if it has finished"),
         Binding("R", "resume_changed", "resume the run with other settings", show=False),
+        Binding("x", "stop", "stop", tooltip="stop the run, whoever trains it; asks first"),
+        Binding("slash", "filter", "filter", key_display="/", tooltip="show only some runs: by name, state or corpus"),
+        Binding("v,equals_sign", "compare", "compare", tooltip="compare the marked runs; space marks one"),
+        Binding("f2", "rename", "give the run another name", show=False),
+        Binding("delete,D", "delete", "delete the run; asks first", show=False),
     ]
 
     class RunsRead(Message):
@@ -52,6 +62,14 @@ class HomeScreen(Screen[None]):
         def __init__(self, runs: list[RunSummary]) -> None:
             super().__init__()
             self.runs = runs
+
+    class RunChanged(Message):
+        """A run was renamed or deleted, or could not be."""
+
+        def __init__(self, told: str, error: UserError | None) -> None:
+            super().__init__()
+            self.told = told
+            self.error = error
 
     class ParametersCounted(Message):
         """How many parameters the presets' models have, in words, by preset."""
@@ -73,7 +91,7 @@ class HomeScreen(Screen[None]):
         self._presets = list_presets()
         self._counts: dict[str, str] = {}
         self._runs: list[RunSummary] | None = None
-        self._run_list = RunList()
+        self._run_list = RunList(CURVE_WIDTH)
         self._reading: threading.Thread | None = None
 
     @property
@@ -93,24 +111,15 @@ class HomeScreen(Screen[None]):
             )
             yield Static(self._what_to_do(), id="home-hint")
             yield RowTable(
-                (Field("preset"), Field("what it is for", flexible=True, one_line=True), Field("parameters", "right")),
+                (Field("preset"), Field("what it is for", flexible=True), Field("parameters", "right")),
                 id="presets",
             )
             yield Static(id="about", markup=False)
-            yield RowTable(
-                (
-                    Field("run", flexible=True, cut=True),
-                    Field("state"),
-                    Field("step", "right"),
-                    Field("of", "right", wide_only=100),
-                    Field("best val", "right"),
-                    Field("age", "right"),
-                ),
-                id="runs",
-            )
+            yield FilterLine(placeholder="words of the name, state or corpus")
+            yield RunTable(id="runs")
             yield Static(id="no-runs", markup=False)
         yield Static(id="home-status", markup=False)
-        yield Footer(show_command_palette=False)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         self._show_presets()
@@ -124,6 +133,7 @@ class HomeScreen(Screen[None]):
 
     def _after_first_frame(self) -> None:
         self._app.first_frame_painted()
+        self._run_list.keep_caches = not self._app.read_only
         self._read_runs()
         self._in_thread("presets", self._count_parameters)
 
@@ -207,48 +217,61 @@ class HomeScreen(Screen[None]):
             return
 
         def read() -> None:
-            self.post_message(self.RunsRead(self._run_list.read()))
+            seconds = FIRST_READING
+            while True:
+                self.post_message(self.RunsRead(self._run_list.read(seconds)))
+                if not self._run_list.behind or self.app.screen is not self:
+                    return
+                seconds = FURTHER_READING
 
         self._reading = self._in_thread("runs", read)
 
     def on_home_screen_runs_read(self, message: RunsRead) -> None:
         before, self._runs = self._runs, message.runs
-        runs, empty = self.query_one("#runs", RowTable), self.query_one("#no-runs", Static)
-        time = now()
-        runs.show([_entry(summary, time) for summary in message.runs])
+        runs = self.query_one(RunTable)
+        runs.show_runs(message.runs, now())
         if _states(before) == _states(message.runs):
             return
-        runs.display, empty.display = bool(message.runs), not message.runs
+        self._show_none()
         self.query_one("#home-hint", Static).update(self._what_to_do())
         if not self._app.read_only:
             self._put_first(any(summary.state in LIVE for summary in message.runs))
         if not message.runs:
-            place = inert_line(str(runs_dir()).replace(str(Path.home()), "~", 1))
-            empty.update(f"No runs yet. Each run you start is kept in {place},\nto be opened, resumed or talked to.")
             self.query_one("#presets").focus()
-        elif self._app.read_only:
+        elif self._app.read_only and not self.query_one(FilterLine).has_focus:
             runs.focus()
         self.refresh_bindings()
+
+    def _show_none(self) -> None:
+        """Show the table, or say why there is nothing in it."""
+        table, empty = self.query_one(RunTable), self.query_one("#no-runs", Static)
+        table.display, empty.display = not table.is_empty, table.is_empty
+        if self._runs:
+            empty.update("No run has all of these words in its name, state or corpus.")
+        else:
+            place = inert_line(str(runs_dir()).replace(str(Path.home()), "~", 1))
+            empty.update(f"No runs yet. Each run you start is kept in {place},\nto be opened, resumed or talked to.")
 
     def _put_first(self, live: bool) -> None:
         """Let the runs stand above the presets while one is being trained: to look at it is why one is here."""
         if live == self.has_class("-live"):
             return
-        runs, presets = self.query_one("#runs", RowTable), self.query_one("#presets", RowTable)
+        runs, presets, line = self.query_one(RunTable), self.query_one("#presets", RowTable), self.query_one(FilterLine)
         self.set_class(live, "-live")
+        place = runs.parent
         if not live:
-            runs.parent.move_child(runs, after=self.query_one("#about"))  # type: ignore[union-attr]
+            place.move_child(line, after=self.query_one("#about"))  # type: ignore[union-attr]
+            place.move_child(runs, after=line)  # type: ignore[union-attr]
             return
-        runs.parent.move_child(runs, before=presets)  # type: ignore[union-attr]
-        if not runs.has_focus:
-            runs.move_cursor(row=0, animate=False)
+        place.move_child(line, before=presets)  # type: ignore[union-attr]
+        place.move_child(runs, before=presets)  # type: ignore[union-attr]
+        if not runs.has_focus and not line.has_focus:
+            runs.move_cursor(0)
             runs.focus()
 
     def _chosen_run(self) -> RunSummary | None:
-        table = self.query_one("#runs", RowTable)
-        if not table.has_focus:
-            return None
-        return next((summary for summary in self._runs or [] if str(summary.run.path) == table.chosen), None)
+        table = self.query_one(RunTable)
+        return table.chosen_run if table.has_focus else None
 
     def _chosen_preset(self) -> Preset | None:
         table = self.query_one("#presets", RowTable)
@@ -257,16 +280,26 @@ class HomeScreen(Screen[None]):
     # ── keys ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action in {"resume", "resume_changed"}:
+        if self._app.read_only and action in {"launch", "resume", "resume_changed", "stop", "rename", "delete"}:
+            return False
+        if action == "launch":
+            return self.query_one("#presets").has_focus
+        if action == "filter":
+            return bool(self._runs) and not self.query_one(FilterLine).has_focus
+        if action == "compare":
+            return self.query_one(RunTable).has_focus
+        if action in {"resume", "resume_changed", "stop", "rename", "delete"}:
             summary = self._chosen_run()
-            return summary is not None and summary.state not in LIVE and not self._app.read_only
+            if summary is None or action in {"rename", "delete"}:
+                return summary is not None
+            return (summary.state in LIVE) == (action == "stop")
         return True
 
     def on_descendant_focus(self) -> None:
         self._show_about()
         self.refresh_bindings()
 
-    def on_data_table_row_highlighted(self) -> None:
+    def on_row_table_moved(self) -> None:
         self._show_about()
         self.refresh_bindings()
 
@@ -280,8 +313,8 @@ class HomeScreen(Screen[None]):
         about.display = table.is_cut
         about.update(inert_line(preset.about) if preset is not None and table.has_focus else "")
 
-    def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
-        event.data_table.focus()
+    def on_row_table_chosen(self, message: RowTable.Chosen) -> None:
+        message.table.focus()
         self.action_choose()
 
     def action_choose(self) -> None:
@@ -305,18 +338,133 @@ class HomeScreen(Screen[None]):
         if (summary := self._chosen_run()) is not None:
             self._app.ask_and_resume(RunDirectory(summary.run.path))
 
+    def action_launch(self) -> None:
+        """Choose the settings of a new run of the chosen preset."""
+        if (preset := self._chosen_preset()) is not None:
+            self._app.open_launch(preset.name)
 
-def _states(runs: list[RunSummary] | None) -> list[tuple[Path, RunState]] | None:
-    return None if runs is None else [(summary.run.path, summary.state) for summary in runs]
+    def action_stop(self) -> None:
+        """Ask whether to stop the chosen run, whoever trains it."""
+        if (summary := self._chosen_run()) is None:
+            return
+        run, name = summary.run, inert_line(summary.run.name)
+
+        def answered(answer: str | None) -> None:
+            if answer != "stop":
+                return
+            try:
+                send_command(run.commands_dir, "stop")
+            except OSError as error:
+                self.notify(f"The command could not be left for the trainer: {error.strerror}.", severity="error")
+            else:
+                self.notify(f"{name} is asked to save and stop.", markup=False)
+
+        question = f"{name} is ended after a checkpoint of this step. It can be resumed later."
+        choices = (Choice("stop", "s", "stop and save"), Choice("stay", "escape", "go on training"))
+        self.app.push_screen(ConfirmScreen("Stop this run?", question, choices), answered)
+
+    # ── which runs there are, and their names ─────────────────────────────────────────────────────────────────
+
+    def action_filter(self) -> None:
+        """Type words that the shown runs have to have."""
+        self.add_class("-filtering")
+        self.query_one(FilterLine).focus()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        if event.input is self.query_one(FilterLine):
+            self.query_one(RunTable).filter(event.value)
+            self._show_none()
+
+    def on_filter_line_left(self) -> None:
+        table = self.query_one(RunTable)
+        if not table.is_empty:
+            table.focus()
+            self.set_class(bool(self.query_one(FilterLine).value), "-filtering")
+
+    def action_compare(self) -> None:
+        """Compare the marked runs; with a single one, it and the one under the cursor."""
+        table = self.query_one(RunTable)
+        runs = {summary.run.path: summary.run for summary in table.marked_runs}
+        if len(runs) == 1 and table.chosen_run is not None:
+            runs[table.chosen_run.run.path] = table.chosen_run.run
+        if len(runs) < 2:
+            self.notify("Mark the runs to be compared with the space bar first.")
+        else:
+            self._app.open_comparison(list(runs.values()))
+
+    def action_rename(self) -> None:
+        """Ask for another name of the chosen run."""
+        if (summary := self._chosen_run()) is None or self._refuses_live(summary, "renamed"):
+            return
+        run = summary.run
+
+        def answered(name: str | None) -> None:
+            if name is not None:
+                told = f"{inert_line(run.name)} is called {inert_line(name)} now."
+                self._change(lambda: rename_run(run, name), told, f"renaming {run.name} …")
+
+        self.app.push_screen(RenameScreen(run), answered)
+
+    def action_delete(self) -> None:
+        """Ask whether to delete the chosen run."""
+        if (summary := self._chosen_run()) is None or self._refuses_live(summary, "deleted"):
+            return
+        run = summary.run
+
+        def answered(answer: str | None) -> None:
+            if answer == "delete":
+                self._change(lambda: delete_run(run), f"{inert_line(run.name)} is deleted.", f"deleting {run.name} …")
+
+        choices = (Choice("delete", "d", "delete"), Choice("keep", "escape", "keep it"))
+        self.app.push_screen(ConfirmScreen("Delete this run?", what_is_lost(summary), choices), answered)
+
+    def _refuses_live(self, summary: RunSummary, done: str) -> bool:
+        if live := summary.state in LIVE:
+            self.notify(
+                f"{inert_line(summary.run.name)} is being trained, and cannot be {done} meanwhile: stop it first.",
+                severity="warning",
+                markup=False,
+            )
+        return live
+
+    def _change(self, work: Callable[[], object], told: str, meanwhile: str) -> None:
+        # In a thread: gigabytes take a while to be removed.
+        def run() -> None:
+            error = None
+            try:
+                work()
+            except UserError as refused:
+                error = refused
+            self.post_message(self.RunChanged(told, error))
+
+        self.show_status(meanwhile)
+        self._in_thread("run", run)
+
+    def on_home_screen_run_changed(self, message: RunChanged) -> None:
+        self.show_status("")
+        if message.error is None:
+            self.notify(message.told, markup=False)
+        else:
+            self._app.show_message("this did not work", str(message.error))
+        self._read_runs()
 
 
-def _entry(summary: RunSummary, time: float) -> Entry:
-    cells = (
-        summary.run.name,
-        _STATES[summary.state],
-        _UNKNOWN if summary.step is None else f"{summary.step:,}",
-        f"{summary.max_steps:,}" if summary.max_steps else _UNKNOWN,  # none if the time is what ends it
-        _UNKNOWN if summary.best is None else loss_figure(summary.best[1]),
-        "now" if summary.state in LIVE else age(time - summary.written),
+def what_is_lost(summary: RunSummary) -> str:
+    """The question before a run is deleted."""
+    name = inert_line(summary.run.name)
+    if summary.run.path.is_symlink():
+        return f"{name} is a link to a run elsewhere. Only the link is removed; the run stays where it is."
+    kept = len(summary.run.checkpoints())
+    parts = [
+        "" if summary.step is None else f"trained for {summary.step:,} steps",
+        {0: "no checkpoint", 1: "1 checkpoint"}.get(kept, f"{kept} checkpoints"),
+        "" if summary.size is None else f"{size_in_words(summary.size)} on the disk",
+    ]
+    return (
+        f"{name}: {', '.join(filter(None, parts))}. The model, its samples, chats and notes are lost for good; "
+        "nothing can bring them back."
     )
-    return Entry(str(summary.run.path), cells, "bold" if summary.state in LIVE else "")
+
+
+def _states(runs: list[RunSummary] | None) -> list[tuple[Path, RunState | None]] | None:
+    return None if runs is None else [(summary.run.path, summary.state) for summary in runs]

@@ -1,97 +1,30 @@
 """The chat pane: a prompt, and what the model of a checkpoint makes of it."""
 
-from collections.abc import Callable
+from dataclasses import replace
 from time import monotonic
 
-from textual import events, on
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical, VerticalScroll
-from textual.content import Content
 from textual.timer import Timer
-from textual.widgets import Input, Label, Static
+from textual.widgets import Input, Label, Static, TextArea
 
-from minigpt.inert import inert, inert_line, inert_pane
-from minigpt.prompt import typed_prompt
+from minigpt.errors import UserError
+from minigpt.inert import inert, inert_pane
 from minigpt.rundir import RunDirectory
-from tui.answering import Answer, Transcript, Unknown
-from tui.models import CHANGE_KEY, NEWEST, Models, chosen_title
+from tui.answering import Answer, Unknown
+from tui.models import CHANGE_KEY, NEWEST, Models, chosen_title, spread
+from tui.transcript import Transcript
+from tui.widgets.exchange import earlier_text, exchange_text
 from tui.widgets.line_input import LineInput
+from tui.widgets.prompt import PromptField
 from tui.widgets.sampling import SamplingRow
 
 DRAW_INTERVAL = 0.08  # seconds between two looks at a growing answer
 MOST_ANSWERS = 50
-
-
-class PromptInput(LineInput):
-    """One line for the prompt, in which a line break is written `\\n`; up and down bring back earlier prompts.
-
-    Enter gives the line to `ask`, and if that takes it, makes room for the next.
-    """
-
-    BINDING_GROUP_TITLE = "Prompt"
-    BINDINGS = [
-        Binding("enter", "submit", "ask", tooltip="let the model continue the prompt"),
-        Binding("up", "earlier", "an earlier prompt", show=False),
-        Binding("down", "later", "a later prompt", show=False),
-    ]
-
-    def __init__(self, ask: Callable[[str], bool]) -> None:
-        super().__init__(placeholder="the beginning of a text; \\n breaks the line")
-        self.id = "prompt"
-        self._ask = ask
-        self.select_on_focus = False  # coming back to a draft, the next letter must not replace it
-        self.history: list[str] = []
-        self._place = 0
-        self._draft = ""
-
-    def set_history(self, prompts: list[str]) -> None:
-        """Take these prompts as the earlier ones, oldest first."""
-        self.history = [to_line(prompt) for prompt in prompts]
-        self._place = len(self.history)
-
-    def remember(self, line: str) -> None:
-        """Add a line to the history."""
-        if line in self.history:
-            self.history.remove(line)
-        self.history.append(line)
-        self._place = len(self.history)
-
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        # One line has no pages: these keys are the transcript's.
-        return action not in {"page_up", "page_down"}
-
-    async def action_submit(self) -> None:
-        """Ask, and empty the line at once: what is typed behind Enter belongs to the next prompt."""
-        line = self.value
-        if self._ask(line):
-            if line:
-                self.remember(line)
-            self.value = ""
-
-    def action_earlier(self) -> None:
-        """Bring back the prompt before this one."""
-        self._go(-1)
-
-    def action_later(self) -> None:
-        """Bring back the prompt after this one."""
-        self._go(1)
-
-    def _go(self, by: int) -> None:
-        place = self._place + by
-        if not 0 <= place <= len(self.history):
-            return
-        if self._place == len(self.history):
-            self._draft = self.value
-        self._place = place
-        self.value = self._draft if place == len(self.history) else self.history[place]
-        self.cursor_position = len(self.value)
-
-    def on_paste(self, event: events.Paste) -> None:
-        # Input would keep the first line only.
-        event.prevent_default()
-        event.stop()
-        self.insert_text_at_cursor(to_line(inert("\n".join(event.text.splitlines()).rstrip("\n"))))
+_LOW = 14  # lines of the pane; with fewer a long prompt must not take most of them
+MOST_EARLIER = 20  # answers of earlier conversations that are shown
 
 
 class ChatPane(Vertical):
@@ -99,8 +32,13 @@ class ChatPane(Vertical):
 
     BINDING_GROUP_TITLE = "Chat"
     BINDINGS = [
-        Binding("escape", "leave", "stop or leave", tooltip="stop the answer; without one, leave the chat"),
-        # With priority, or the line would take ctrl+d for itself; without a refused prompt it still does.
+        Binding("ctrl+n", "again", "again", tooltip="the same again: next seed, or the same one with other settings"),
+        Binding("ctrl+g", "go_on", "go on", tooltip="let the model go on from where the last answer ended"),
+        Binding("ctrl+y", "copy_answer", "copy", tooltip="copy the last answer, without its prompt"),
+        Binding("ctrl+t", "ask_several", "several", tooltip="ask several checkpoints the same, side by side"),
+        Binding("ctrl+l", "show_earlier", "earlier conversations, above; again: away", show=False),
+        Binding("escape", "leave", "leave", tooltip="stop the answer; without one, leave the chat"),
+        # With priority, or the field would take ctrl+d for itself; without a refused prompt it still does.
         Binding("ctrl+r", "ask_known('replace')", "ask, unknown characters replaced", show=False, priority=True),
         Binding("ctrl+d", "ask_known('drop')", "ask, unknown characters left out", show=False, priority=True),
         Binding("pageup", "scroll_transcript(-1)", "back in the conversation", show=False),
@@ -110,13 +48,19 @@ class ChatPane(Vertical):
     def __init__(self, run: RunDirectory, *, read_only: bool = False, id: str | None = None) -> None:
         super().__init__(id=id)
         self._run_directory = run
+        self._read_only = read_only
         self._models = Models()
         self._transcript = Transcript(run, read_only=read_only)
         self._which = NEWEST
         self._answer: Answer | None = None
+        """The one that is being given."""
+        self._last: Answer | None = None
+        """The last one that came to something."""
         self._refused: Answer | None = None
         """The prompt with unknown characters of which the user may say what becomes of them."""
         self._shown: Static | None = None
+        self._on_screen: Answer | None = None
+        """The one whose text stands there and may grow."""
         self._drawn = ("", "")
         self._drawing: Timer | None = None
         self._next_drawing = 0.0
@@ -124,18 +68,19 @@ class ChatPane(Vertical):
         """Whether the end of the transcript is about to be shown: until then it is not where the view is."""
         self._title = ""
         self._said_about: list[str] = []
+        self._earlier: Static | None = None
 
     def compose(self) -> ComposeResult:
         with VerticalScroll(id="transcript", can_focus=False):
             yield Static(id="chat-empty", markup=False)
         yield Static(id="chat-problem", markup=False)
-        with Horizontal(id="prompt-row"):
-            yield Label("› ", id="prompt-mark")
-            yield PromptInput(self.ask)
+        with Horizontal(classes="prompt-row"):
+            yield Label("› ", classes="prompt-mark")
+            yield PromptField(self.ask)
         yield SamplingRow()
 
     def on_mount(self) -> None:
-        self.query_one(PromptInput).set_history(self._transcript.earlier_prompts())
+        self.query_one(PromptField).set_history(self._transcript.earlier_prompts())
         self._drawing = self.set_interval(DRAW_INTERVAL, self._draw_answer, pause=True)
         self._say("")
         self.refresh_checkpoint()
@@ -147,7 +92,7 @@ class ChatPane(Vertical):
     def focus(self, scroll_visible: bool = True) -> "ChatPane":
         """Put the cursor into the prompt."""
         # At once: `focus()` of the prompt would take effect only after the keys that have been typed meanwhile.
-        self.screen.set_focus(self.query_one(PromptInput), scroll_visible)
+        self.screen.set_focus(self.query_one(PromptField), scroll_visible)
         return self
 
     def choose(self, which: str) -> None:
@@ -168,29 +113,48 @@ class ChatPane(Vertical):
             )
 
     def on_resize(self) -> None:
+        self.set_class(self.size.height < _LOW, "-low")
         self.refresh_checkpoint()
 
     # ── asking ────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def ask(self, line: str) -> bool:
-        """Start the answer to a prompt as it was typed; False, with a message, if that cannot be now."""
-        return self._ask(typed_prompt(line) or "\n", "refuse")
+    def ask(self, prompt: str) -> bool:
+        """Start the answer to a prompt; False, with a message, if that cannot be now."""
+        return self._ask(prompt or "\n", "refuse")
 
-    def _ask(self, prompt: str, unknown: Unknown) -> bool:
-        sampling = self.query_one(SamplingRow).sampling()
-        if self._answer is not None and self._answer.going_on:
-            problem = "The model is still answering; Esc stops it."
-        elif isinstance(sampling, str):
-            problem = sampling
-        elif not self._run_directory.checkpoints():
-            problem = "No checkpoint yet. Your prompt stays here."
-        else:
+    def _ask(
+        self, prompt: str, unknown: Unknown, *, next_seed_after: Answer | None = None, before: Answer | None = None
+    ) -> bool:
+        row = self.query_one(SamplingRow)
+        sampling = row.sampling()
+        problem = self._what_prevents_asking()
+        if isinstance(sampling, str):
+            problem = problem or sampling
+        elif not problem:
+            if next_seed_after is not None and sampling == next_seed_after.sampling:
+                sampling = replace(sampling, seed=(sampling.seed + 1) % 1_000_000)
+                row.set_seed(sampling.seed)
             self._say("")
-            run, models, transcript = self._run_directory, self._models, self._transcript
-            self._show_answer(Answer(run, prompt, sampling, models, transcript, which=self._which, unknown=unknown))
+            self._show_answer(
+                Answer(
+                    self._run_directory,
+                    prompt,
+                    sampling,
+                    self._models,
+                    self._transcript,
+                    which=self._which,
+                    unknown=unknown,
+                    before=before,
+                )
+            )
             return True
         self._say(problem)
         return False
+
+    def _what_prevents_asking(self) -> str:
+        if self._answer is not None and self._answer.going_on:
+            return "The model is still answering; Esc stops it."
+        return "" if self._run_directory.checkpoints() else "No checkpoint yet. Your prompt stays here."
 
     def _show_answer(self, answer: Answer) -> None:
         transcript = self.query_one("#transcript", VerticalScroll)
@@ -198,10 +162,11 @@ class ChatPane(Vertical):
         old = list(transcript.query(".answer"))
         for exchange in old[: max(0, len(old) - MOST_ANSWERS + 1)]:
             exchange.remove()
-        self._shown = Static(exchange_text(answer), classes="answer", markup=False)
+        if answer.before is None or answer.before is not self._on_screen:
+            self._shown = Static(exchange_text(answer), classes="answer", markup=False)
+            transcript.mount(self._shown)
         self._drawn = ("", "")
         self._answer = answer
-        transcript.mount(self._shown)
         self._follow()
         answer.start()
         self._next_drawing = 0.0
@@ -235,15 +200,17 @@ class ChatPane(Vertical):
             self._answer = None
             if self._drawing is not None:
                 self._drawing.pause()
+            self._on_screen = answer if answer.state != "failed" else answer.before
             if answer.state == "failed":
                 self._give_back(answer)
+            elif answer.described is not None:
+                self._last = answer
 
     def _give_back(self, answer: Answer) -> None:
         """Put a prompt that got no answer back into the line, to be mended."""
-        field = self.query_one(PromptInput)
-        if not field.value:
-            field.value = to_line(answer.prompt) if answer.prompt != "\n" else ""
-            field.cursor_position = len(field.value)
+        field = self.query_one(PromptField)
+        if not field.text and answer.before is None:
+            field.put(answer.prompt if answer.prompt != "\n" else "")
         if answer.refused_characters:
             self._say("Ctrl+R asks with these characters replaced, Ctrl+D without them.")
             self._refused = answer
@@ -256,12 +223,13 @@ class ChatPane(Vertical):
         problem.display = bool(text)
 
     def _typed(self) -> list[str]:
-        return [field.value for field in self.query(LineInput)]
+        return [self.query_one(PromptField).text, *(field.value for field in self.query(LineInput))]
 
     # ── keys ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     @on(Input.Changed)
-    def typing(self, event: Input.Changed) -> None:
+    @on(TextArea.Changed)
+    def typing(self, event: Input.Changed | TextArea.Changed) -> None:
         """Take the last message away once the user goes on, and say what is wrong with a setting."""
         event.stop()
         if self._typed() == self._said_about:
@@ -274,10 +242,78 @@ class ChatPane(Vertical):
 
     def action_ask_known(self, unknown: Unknown) -> None:
         """Ask the refused prompt again, with its unknown characters replaced or dropped."""
-        field = self.query_one(PromptInput)
+        field = self.query_one(PromptField)
         refused = self._refused
-        if refused is not None and self._ask(refused.prompt, unknown) and typed_prompt(field.value) == refused.prompt:
-            field.value = ""
+        if refused is not None and self._ask(refused.prompt, unknown) and field.text == refused.prompt:
+            field.load_text("")
+
+    def action_again(self) -> None:
+        """Ask the last prompt again: with the next seed, or with the same one where settings or checkpoint differ."""
+        last = self._last
+        if last is None or last.described is None:
+            self._say("Nothing has been asked yet.")
+            return
+        try:
+            now = self._run_directory.checkpoint(self._which)
+        except UserError:
+            now = None  # the answer will say so
+        same = now == last.described.checkpoint
+        self._ask(last.prompt, "refuse", next_seed_after=last if same else None, before=last.before)
+
+    def action_go_on(self) -> None:
+        """Let the model go on from the last prompt and answer, as one text."""
+        if self._last is None:
+            self._say("There is no answer yet to go on from.")
+        else:
+            self._ask(self._last.prompt, "refuse", before=self._last)
+
+    def action_copy_answer(self) -> None:
+        """Copy the last answer, as far as it has come, into the terminal's clipboard."""
+        answer = self._answer or self._last
+        if answer is None or not answer.text:
+            self._say("There is no answer yet to copy.")
+            return
+        text = inert(answer.text, tabs=True)
+        self.app.copy_to_clipboard(text)
+        self.notify(f"The answer is copied: {len(text):,} characters, where the terminal allows it.", markup=False)
+
+    def action_ask_several(self) -> None:
+        """Open the screen where several checkpoints answer the same prompt."""
+        from tui.screens.ask_several import AskSeveralScreen
+
+        sampling = self.query_one(SamplingRow).sampling()
+        problem = self._what_prevents_asking() or (sampling if isinstance(sampling, str) else "")
+        if problem or isinstance(sampling, str):
+            self._say(problem)
+            return
+        run = self._run_directory
+        prompt = self.query_one(PromptField).text or (self._last.prompt if self._last is not None else "")
+        self.app.push_screen(
+            AskSeveralScreen(
+                [(run, step) for step in spread(run)],
+                prompt=prompt,
+                sampling=sampling,
+                models=self._models,
+                read_only=self._read_only,
+            )
+        )
+
+    def action_show_earlier(self) -> None:
+        """Show what was answered in earlier conversations above this one, or take it away again."""
+        if self._earlier is not None:
+            self._earlier.remove()
+            self._earlier = None
+            return
+        rows = self._transcript.earlier_answers(MOST_EARLIER)
+        if not rows:
+            self._say("There was no earlier conversation with this run.")
+            return
+        self._earlier = Static(earlier_text(rows), id="earlier", markup=False)
+        self.query_one("#chat-empty").display = False
+        transcript = self.query_one("#transcript", VerticalScroll)
+        transcript.mount(self._earlier, before=0)
+        # From its end it is read upwards; with a conversation below, that stays where it is on the screen.
+        self.call_after_refresh(transcript.scroll_end, animate=False)
 
     def action_leave(self) -> None:
         """Stop an answer that is being written; without one, leave the chat."""
@@ -291,34 +327,3 @@ class ChatPane(Vertical):
         """Scroll the conversation by so many pages."""
         transcript = self.query_one("#transcript", VerticalScroll)
         transcript.scroll_relative(y=pages * max(1, transcript.size.height - 1), animate=False)
-
-
-def exchange_text(answer: Answer) -> Content:
-    """A prompt and what came of it: first who answers, then the text, and last how it ended if not by its length."""
-    who = ""
-    if answer.described is not None:
-        who = answer.described.named
-        who += {"refuse": "", "replace": " · unknown characters replaced", "drop": " · unknown characters left out"}[
-            answer.unknown
-        ]
-    elif answer.state == "loading":
-        who = "opening the checkpoint …"
-    parts = [
-        Content.styled(f"› {inert_line(answer.prompt)}", "bold $primary"),
-        Content.styled(f"  {who}", "$foreground 60%"),
-    ]
-    text = inert_pane(answer.text)
-    if text:
-        # A line break between prompt and continuation is part of the text; the heading ends its line anyway.
-        parts += [Content("\n"), Content(text.removeprefix("\n"))]
-    match answer.state:
-        case "failed":
-            parts.append(Content.styled(f"\n✗ {inert_pane(answer.error)}", "$text-error"))
-        case "stopped":
-            parts.append(Content.styled("\n(stopped)" if text else "  (stopped)", "$foreground 60%"))
-    return Content.assemble(*parts)
-
-
-def to_line(text: str) -> str:
-    """Text as it is typed into the one line of the prompt: a line break as `\\n`."""
-    return text.replace("\\", "\\\\").replace("\n", "\\n")

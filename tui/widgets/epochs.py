@@ -2,51 +2,25 @@
 
 from math import exp, isfinite
 
-from rich.segment import Segment
 from textual.app import ComposeResult
-from textual.containers import Vertical
 from textual.content import Content
-from textual.geometry import Size
-from textual.scroll_view import ScrollView
-from textual.strip import Strip
 from textual.widgets import Static
 
 from minigpt.metrics import EpochRow, epoch_table
-from tui.curves import figure
 from tui.following import Following
+from tui.quantities import figure
+from tui.widgets.lines import Line, Lines
 from tui.widgets.progress import StatusLine
+from tui.widgets.search import SearchedPane, SearchLine
 
 _HEAD = f"{'loss':>26}{'perplexity':>22}\n{'epoch':>6}{'step':>10}{'train':>10}{'val':>10}{'train':>12}{'val':>10}"
 
 
-class EpochRows(ScrollView):
-    """The rows under the heading; draws those that are in view."""
-
-    BINDING_GROUP_TITLE = "Epochs"
-
-    def __init__(self) -> None:
-        super().__init__(id="epoch-rows")
-        self._lines: list[str] = []
-
-    def show(self, lines: list[str]) -> None:
-        """Take these rows, and stay at the newest if that is where the reader was."""
-        follows = self.max_scroll_y - self.scroll_y <= 1
-        self._lines = lines
-        self.virtual_size = Size(max(map(len, lines), default=0), len(lines))
-        self.refresh()
-        if follows:
-            self.call_after_refresh(self.scroll_end, animate=False)
-
-    def render_line(self, y: int) -> Strip:
-        row = y + self.scroll_offset.y
-        text = self._lines[row] if row < len(self._lines) else ""
-        return Strip([Segment(text, self.rich_style)]).adjust_cell_length(self.size.width, self.rich_style)
-
-
-class EpochsPane(Vertical):
+class EpochsPane(SearchedPane):
     """Shows the table of a run, and grows with it."""
 
     BORDER_TITLE = " epochs "
+    BINDING_GROUP_TITLE = "Epochs"
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -54,14 +28,10 @@ class EpochsPane(Vertical):
 
     def compose(self) -> ComposeResult:
         yield Static(_HEAD, id="epoch-head", markup=False)
-        yield EpochRows()
+        yield Lines(id="epoch-rows")
         yield Static("", id="no-epochs", markup=False)
         yield StatusLine(id="newest-evaluation")
-
-    def focus(self, scroll_visible: bool = True) -> "EpochsPane":
-        """Let the arrow keys scroll the rows."""
-        self.screen.set_focus(self.query_one(EpochRows), scroll_visible)
-        return self
+        yield SearchLine()
 
     def show(self, following: Following) -> None:
         """Take in what there is now, if it is anything new."""
@@ -71,8 +41,9 @@ class EpochsPane(Vertical):
             return
         self._shown = state
         table = epoch_table(following.metrics)
-        rows = self.query_one(EpochRows)
-        rows.show(rows_of(table))
+        rows = self.query_one(Lines)
+        rows.show(map(Line, rows_of(table)))
+        self.search_again()
         empty = self.query_one("#no-epochs", Static)
         empty.update(
             "No evaluation after the first step yet. Each epoch gets a row: how its last evaluation came out."

@@ -14,9 +14,9 @@ from minigpt.inert import inert, inert_line, inert_pane
 from minigpt.journal import Row, number_in, text_in
 from minigpt.rundir import RunDirectory
 from tui.answering import Unknown
-from tui.curves import figure
 from tui.evaluating import MOST_RESULTS, Evaluating, kept_results
 from tui.models import CHANGE_KEY, NEWEST, Models, chosen_title
+from tui.quantities import figure
 from tui.widgets.line_input import obey_in_order
 
 LOOK_INTERVAL = 0.2  # seconds between two looks at an evaluation

@@ -5,12 +5,18 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rich.cells import cell_len, set_cell_size
-from rich.text import Text
+from rich.segment import Segment
+from rich.style import Style
 from textual import events
 from textual.binding import Binding
-from textual.widgets import DataTable
+from textual.geometry import Region, Size
+from textual.message import Message
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
 
 from minigpt.inert import inert_line
+
+_GAP = 2  # cells between two columns, half of it before the first and after the last
 
 
 @dataclass(frozen=True)
@@ -20,10 +26,8 @@ class Field:
     label: str
     justify: Literal["left", "right"] = "left"
     flexible: bool = False
-    """Takes the room that the others leave; longer text wraps, or with `cut` loses its middle."""
+    """Takes the room that the others leave; longer text ends in an ellipsis, or with `cut` loses its middle."""
     cut: bool = False
-    one_line: bool = False
-    """Ends in an ellipsis instead of wrapping."""
     wide_only: int = 0
     """Hidden where the table is narrower than this."""
 
@@ -37,10 +41,14 @@ class Entry:
     style: str = ""
 
 
-class RowTable(DataTable[Text]):
-    """Entries to choose from; the cursor stays on its entry when others come and go."""
+class RowTable(ScrollView, can_focus=True):
+    """Entries to choose from; the cursor stays on its entry when others come and go.
+
+    Draws the rows in view only: hundreds of them are sorted and filtered while one types.
+    """
 
     BINDING_GROUP_TITLE = "List"
+    COMPONENT_CLASSES = {"row-table--header", "row-table--cursor"}
     BINDINGS = [
         Binding("enter", "select_cursor", "start or open"),
         Binding("up,k", "cursor_up", "one up", show=False),
@@ -51,109 +59,232 @@ class RowTable(DataTable[Text]):
         Binding("pagedown", "page_down", "a page down", show=False),
     ]
 
+    class OfTable(Message):
+        """Something happened in a table."""
+
+        def __init__(self, table: "RowTable") -> None:
+            super().__init__()
+            self.table = table
+
+        @property
+        def control(self) -> "RowTable":
+            return self.table
+
+    class Chosen(OfTable):
+        """Enter was pressed on a row, or it was clicked."""
+
+    class Moved(OfTable):
+        """The cursor is on another entry."""
+
+    class HeadClicked(OfTable):
+        """The head of a column was clicked."""
+
+        def __init__(self, table: "RowTable", column: int) -> None:
+            super().__init__(table)
+            self.column = column
+
     def __init__(self, fields: Sequence[Field], *, id: str) -> None:
-        super().__init__(id=id, cursor_type="row", show_row_labels=False, cursor_background_priority="css")
+        super().__init__(id=id)
         self._fields = tuple(fields)
         self._entries: tuple[Entry, ...] = ()
-        self._laid_out: tuple[int, ...] = ()
+        self._widest = [cell_len(field.label) for field in fields]
+        self._cursor = 0
+        self._columns: list[tuple[int, int]] = []
+        """The columns that there is room for, with their widths."""
+        self.labels = tuple(field.label for field in fields)
+        """What stands over the columns."""
+
+    # ── what is shown ─────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def row_count(self) -> int:
+        """How many entries there are."""
+        return len(self._entries)
+
+    @property
+    def cursor_row(self) -> int:
+        """Which of them the cursor is on."""
+        return self._cursor
 
     @property
     def chosen(self) -> str | None:
         """The key of the entry under the cursor."""
-        return self._entries[self.cursor_row].key if 0 <= self.cursor_row < len(self._entries) else None
+        return self._entries[self._cursor].key if self._cursor < len(self._entries) else None
+
+    @property
+    def visible_fields(self) -> list[int]:
+        """The columns that there is room for."""
+        return [index for index, field in enumerate(self._fields) if self.size.width >= field.wide_only]
 
     @property
     def is_cut(self) -> bool:
-        """Whether a text that stays in one line is too long for its column."""
+        """Whether a text is too long for its column, and what is left of it is not enough to know it by."""
         return any(
-            field.one_line and cell_len(entry.cells[index]) > width
-            for index, width in zip(self._visible(), self._laid_out, strict=False)
-            for field in [self._fields[index]]
-            for entry in self._entries
+            self._widest[index] > width
+            for index, width in self._columns
+            if self._fields[index].flexible and not self._fields[index].cut
         )
 
-    def show(self, entries: Sequence[Entry]) -> None:
-        """Show these entries in this order, drawing only what differs from before."""
-        entries = tuple(entries)
-        if entries == self._entries:
+    def texts(self, row: int) -> list[str]:
+        """What stands in a row, in the columns that there is room for."""
+        return [self._text(self._entries[row].cells[index], index, width).strip() for index, width in self._columns]
+
+    def show(self, entries: Sequence[Entry], labels: Sequence[str] = ()) -> None:
+        """Show these entries in this order, drawing only what differs from before; `labels` if others than before."""
+        entries, labels = tuple(entries), tuple(labels) or self.labels
+        if (entries, labels) == (self._entries, self.labels):
             return
-        before, self._entries = self._entries, entries
-        same_rows = [entry.key for entry in entries] == [entry.key for entry in before]
-        if not same_rows or self._widths() != self._laid_out:
-            self._lay_out(before)
-            return
-        for entry, old in zip(entries, before, strict=True):
-            for index in self._visible():
-                if entry.cells[index] != old.cells[index] or entry.style != old.style:
-                    self.update_cell(entry.key, str(index), self._cell(entry, index))
+        before, chosen, same_head = self._entries, self.chosen, labels == self.labels
+        self._entries, self.labels = entries, labels
+        self._widest = [
+            max([cell_len(labels[index]), *(cell_len(entry.cells[index]) for entry in entries)])
+            for index in range(len(self._fields))
+        ]
+        columns, self._columns = self._columns, self._laid_out()
+        keys = [entry.key for entry in entries]
+        self._cursor = keys.index(chosen) if chosen in keys else max(0, min(self._cursor, len(keys) - 1))
+        if len(entries) != len(before):
+            self.virtual_size = Size(self.size.width, 1 + len(entries))
+            self.refresh(layout=True)
+            self.call_after_refresh(self._bring_into_view)
+        elif not same_head or columns != self._columns:
+            self.refresh()
+        else:
+            for row, (entry, old) in enumerate(zip(entries, before, strict=True)):
+                if entry != old:
+                    self._refresh_row(row)
+        if self.chosen != chosen:
+            self.post_message(self.Moved(self))
+
+    def _laid_out(self) -> list[tuple[int, int]]:
+        visible = self.visible_fields
+        widths = {index: self._widest[index] for index in visible}
+        room = self.scrollable_content_region.width - _GAP * len(visible)
+        for index in visible:
+            if self._fields[index].flexible:
+                widths[index] = max(8, room - sum(widths.values()) + widths[index])
+        return list(widths.items())
 
     def on_resize(self, event: events.Resize) -> None:
-        if self._widths() != self._laid_out:
-            self._lay_out(self._entries)
+        self._columns = self._laid_out()
+        self.virtual_size = Size(self.size.width, 1 + len(self._entries))
+        self._bring_into_view()
+        self.refresh()
+
+    def on_focus(self) -> None:
+        self.refresh()
+
+    def on_blur(self) -> None:
+        self.refresh()
+
+    def render_line(self, y: int) -> Strip:
+        row = y - 1 + self.scroll_offset.y if y else -1
+        width = self.scrollable_content_region.width
+        if row >= len(self._entries):
+            return Strip.blank(self.size.width, self.rich_style)
+        if row < 0:
+            style = self.get_component_rich_style("row-table--header")
+            texts = [self._text(self.labels[index], index, width) for index, width in self._columns]
+        else:
+            entry = self._entries[row]
+            # Without focus there is no choice to see: Enter would not take it.
+            chosen = self.has_focus and row == self._cursor
+            style = self.get_component_rich_style("row-table--cursor") if chosen else self.rich_style
+            style += Style.parse(entry.style)
+            texts = [self._text(entry.cells[index], index, width) for index, width in self._columns]
+        half = " " * (_GAP // 2)
+        line = set_cell_size(half + (half + half).join(texts) + half, width)
+        return Strip([Segment(line, style)], width).extend_cell_length(self.size.width, self.rich_style)
+
+    def _text(self, text: str, index: int, width: int) -> str:
+        text = inert_line(text)
+        if (length := cell_len(text)) > width:
+            ends = without_middle(text, width) if self._fields[index].cut else set_cell_size(text, width - 1) + "…"
+            text, length = ends, cell_len(ends)
+        space = " " * (width - length)
+        return space + text if self._fields[index].justify == "right" else text + space
+
+    # ── moving about ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def move_cursor(self, row: int) -> None:
+        """Go to a row, or to the nearest one that there is."""
+        row = max(0, min(row, len(self._entries) - 1))
+        if row != self._cursor:
+            before, self._cursor = self._cursor, row
+            self._refresh_row(before)
+            self._refresh_row(row)
+            self.post_message(self.Moved(self))
+        self._bring_into_view()
+
+    def _refresh_row(self, row: int) -> None:
+        y = row + 1 - self.scroll_offset.y
+        if 1 <= y < self.size.height:
+            self.refresh(Region(0, y, self.size.width, 1))
+
+    def _bring_into_view(self) -> None:
+        room = self.scrollable_content_region.height - 1
+        if room > 0:
+            top = min(max(self.scroll_offset.y, self._cursor - room + 1), self._cursor)
+            if top != self.scroll_offset.y:
+                self.scroll_to(y=top, animate=False)
+
+    def action_select_cursor(self) -> None:
+        """Choose the row under the cursor."""
+        if self._entries:
+            self.post_message(self.Chosen(self))
 
     def action_cursor_up(self) -> None:
         """Move up; from the first row into the table above."""
-        if self.cursor_row == 0 and isinstance(above := self._neighbour(-1), RowTable):
+        if self._cursor == 0 and isinstance(above := self._neighbour(-1), RowTable):
             above.focus()
-            above.move_cursor(row=above.row_count - 1, animate=False)
+            above.move_cursor(above.row_count - 1)
         else:
-            super().action_cursor_up()
+            self.move_cursor(self._cursor - 1)
 
     def action_cursor_down(self) -> None:
         """Move down; from the last row into the table below."""
-        if self.cursor_row >= self.row_count - 1 and isinstance(below := self._neighbour(1), RowTable):
+        if self._cursor >= self.row_count - 1 and isinstance(below := self._neighbour(1), RowTable):
             below.focus()
-            below.move_cursor(row=0, animate=False)
+            below.move_cursor(0)
         else:
-            super().action_cursor_down()
+            self.move_cursor(self._cursor + 1)
+
+    def action_scroll_top(self) -> None:
+        """Go to the first row."""
+        self.move_cursor(0)
+
+    def action_scroll_bottom(self) -> None:
+        """Go to the last row."""
+        self.move_cursor(self.row_count - 1)
+
+    def action_page_up(self) -> None:
+        """Go up by as many rows as are in view."""
+        self.move_cursor(self._cursor - max(1, self.size.height - 2))
+
+    def action_page_down(self) -> None:
+        """Go down by as many rows as are in view."""
+        self.move_cursor(self._cursor + max(1, self.size.height - 2))
 
     def _neighbour(self, direction: int) -> "RowTable | None":
         tables = [table for table in self.screen.query(RowTable) if table.display and table.row_count]
         index = tables.index(self) + direction if self in tables else -1
         return tables[index] if 0 <= index < len(tables) else None
 
-    def _visible(self) -> list[int]:
-        return [index for index, field in enumerate(self._fields) if self.size.width >= field.wide_only]
-
-    def _widths(self) -> tuple[int, ...]:
-        visible = self._visible()
-        widths = [
-            max([cell_len(self._fields[index].label), *(cell_len(entry.cells[index]) for entry in self._entries)])
-            for index in visible
-        ]
-        room = self.scrollable_content_region.width - 2 * self.cell_padding * len(visible)
-        for place, index in enumerate(visible):
-            if self._fields[index].flexible:
-                widths[place] = max(8, room - sum(widths) + widths[place])
-        return tuple(widths)
-
-    def _lay_out(self, before: Sequence[Entry]) -> None:
-        if not self.size.width:
+    def on_click(self, event: events.Click) -> None:
+        place = event.get_content_offset(self)
+        if place is None:
             return
-        chosen = before[self.cursor_row].key if 0 <= self.cursor_row < len(before) else None
-        self._laid_out = self._widths()
-        self.clear(columns=True)
-        for width, index in zip(self._laid_out, self._visible(), strict=True):
-            field = self._fields[index]
-            self.add_column(Text(field.label, justify=field.justify), width=width, key=str(index))
-        for entry in self._entries:
-            cells = [self._cell(entry, index) for index in self._visible()]
-            lines = [
-                1 if cell.no_wrap else len(cell.wrap(self.app.console, width))
-                for cell, width in zip(cells, self._laid_out, strict=True)
-            ]
-            self.add_row(*cells, key=entry.key, height=max(lines))
-        keys = [entry.key for entry in self._entries]
-        if chosen in keys:
-            self.move_cursor(row=keys.index(chosen), animate=False)
-
-    def _cell(self, entry: Entry, index: int) -> Text:
-        field = self._fields[index]
-        text = inert_line(entry.cells[index])
-        if field.cut:
-            text = without_middle(text, self._laid_out[self._visible().index(index)])
-        wraps = field.flexible and not field.cut and not field.one_line
-        return Text(text, style=entry.style, justify=field.justify, overflow="ellipsis", no_wrap=not wraps, end="")
+        if place.y:
+            row = place.y - 1 + self.scroll_offset.y
+            if row < len(self._entries):
+                self.move_cursor(row)
+                self.post_message(self.Chosen(self))
+            return
+        begin = 0
+        for index, width in self._columns:
+            if begin <= place.x < begin + width + _GAP:
+                self.post_message(self.HeadClicked(self, index))
+            begin += width + _GAP
 
 
 def without_middle(text: str, width: int) -> str:

@@ -1,66 +1,182 @@
-"""The sample pane: what the model wrote at some step, the newest unless the reader leafs back."""
+"""The sample pane: what the model wrote at some step, the newest unless the reader leafs back, or two side by side."""
 
+from bisect import bisect_right
+from collections.abc import Sequence
+
+from textual import events
 from textual.app import ComposeResult
-from textual.containers import VerticalScroll
+from textual.binding import Binding
+from textual.containers import Container, Vertical, VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
 from minigpt.inert import inert_pane
 from minigpt.journal import Row, count_in, text_in
+from tui.differences import differences
+from tui.settings import DEFAULTS
 
 _LONGEST = 100_000  # characters; laying out more would hold up the screen
+_SIDE_BY_SIDE = 60  # cells, below which the two stand one above the other
 
 
 class SamplePane(VerticalScroll):
-    """Shows one sample and leafs through all of them."""
+    """Shows one sample and leafs through all of them; keeps one beside the others to see what differs."""
 
     BORDER_TITLE = " sample "
     BINDING_GROUP_TITLE = "Sample"
+    BINDINGS = [
+        Binding("left", "leaf(-1)", "older sample", show=False),
+        Binding("right", "leaf(1)", "newer sample", show=False),
+        Binding("home", "leaf_to_end(-1)", "first sample", show=False),
+        Binding("end", "leaf_to_end(1)", "newest sample", show=False),
+        Binding(
+            "enter",
+            "pin",
+            "compare",
+            tooltip="keep this sample and show another beside it, with what differs underlined; again: only one",
+        ),
+    ]
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._samples: list[Row] = []
+        self._samples: Sequence[Row] = ()
+        self._count = 0
         self._index = -1
-        """Which sample is shown; the newest is followed while it is the last."""
+        """Which sample is shown; -1 for none."""
+        self._follows = True
+        """Whether the newest is shown as it comes."""
+        self._cursor: int | None = None
+        """The step of the chart's cursor, as long as the sample there is shown."""
+        self._pinned: Row | None = None
+        self._drawn: tuple[Row | None, Row | None, int | None] = (None, None, None)
         self._title = ""
 
     def compose(self) -> ComposeResult:
-        yield Static("no sample yet", id="sample-text", markup=False)
+        with Container(id="sample-sides"):
+            with Vertical(id="sample-pinned-side"):
+                yield Static(id="sample-pinned-head", markup=False)
+                yield Static(id="sample-pinned", markup=False)
+            with Vertical(id="sample-side"):
+                yield Static(id="sample-head", markup=False)
+                yield Static("no sample yet", id="sample-text", markup=False)
 
-    def show(self, samples: list[Row]) -> None:
-        """Take in the samples there are now; a reader who has leafed back stays where they are."""
-        at_newest = self._index >= len(self._samples) - 1
-        shown = self._samples[self._index] if 0 <= self._index < len(self._samples) else None
-        self._samples = list(samples)
-        if at_newest or shown not in samples:
+    # ── which sample ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def show(self, samples: Sequence[Row]) -> None:
+        """Take in the samples there are now; a reader who has leafed back stays where they are.
+
+        The list is kept, not copied: a run may have thousands.
+        """
+        if samples is self._samples and len(samples) == self._count:
+            return
+        shown = self._shown
+        self._samples, self._count = samples, len(samples)
+        if self._cursor is not None:
+            self._index = self._place_at(self._cursor)
+        elif self._follows or shown is None:
             self._index = len(samples) - 1
         else:
-            self._index = samples.index(shown)
-        self._show_current(changed=self._index < 0 or samples[self._index] is not shown)
+            self._index = self._place_of(shown)
+        self._draw()
 
     def leaf(self, by: int) -> None:
         """Go to an older (-1) or newer (1) sample."""
-        index = max(0, min(len(self._samples) - 1, self._index + by))
-        if self._samples and index != self._index:
-            self._index = index
-            self._show_current(changed=True)
+        self._go_to(self._index + by)
 
-    def _show_current(self, *, changed: bool) -> None:
-        if not self._samples:
+    def at_step(self, step: int | None) -> None:
+        """Show the newest sample at or before a step, or with None the newest one again, and follow it."""
+        self._cursor, self._follows = step, step is None
+        self._index = len(self._samples) - 1 if step is None else self._place_at(step)
+        self._draw()
+
+    def action_leaf(self, by: int) -> None:
+        """Go to an older (-1) or newer (1) sample."""
+        self.leaf(by)
+
+    def action_leaf_to_end(self, end: int) -> None:
+        """Go to the first (-1) or the newest (1) sample."""
+        self._go_to(0 if end < 0 else len(self._samples) - 1)
+
+    def action_pin(self) -> None:
+        """Keep the shown sample beside the others, starting with the one before it; or let it go."""
+        if self._pinned is not None:
+            self._pinned = None
+        elif self._shown is not None:
+            self._pinned = self._shown
+            if len(self._samples) > 1:
+                self._go_to(self._index - 1 if self._index else 1)
+        self._draw()
+
+    @property
+    def _shown(self) -> Row | None:
+        return self._samples[self._index] if 0 <= self._index < len(self._samples) else None
+
+    def _go_to(self, index: int) -> None:
+        last = len(self._samples) - 1
+        self._index = max(0, min(last, index)) if self._samples else -1
+        self._cursor, self._follows = None, self._index == last
+        self._draw()
+
+    def _place_at(self, step: int) -> int:
+        """The newest sample at or before a step; -1 if there is none."""
+        return bisect_right(self._samples, step, key=_step_of) - 1
+
+    def _place_of(self, sample: Row) -> int:
+        """Where a sample is now; if it was abandoned by a recovery, what stands at its step instead."""
+        place = self._place_at(_step_of(sample))
+        # A sample that was asked for may have the step of another.
+        for near in range(place, max(-1, place - 20), -1):
+            if self._samples[near] is sample:
+                return near
+        return max(0, place)
+
+    # ── drawing ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def on_resize(self, event: events.Resize) -> None:
+        self.set_class(event.size.width < _SIDE_BY_SIDE, "-stacked")
+
+    def _draw(self) -> None:
+        self._show_title()
+        shown, pinned = self._shown, self._pinned
+        # The step matters only where it is all that is told.
+        drawn = (shown, pinned, self._cursor if shown is None else None)
+        if all(one is other for one, other in zip(drawn, self._drawn, strict=True)):
             return
-        sample, number = self._samples[self._index], len(self._samples)
-        step = count_in(sample, "step")
-        place = "?" if step is None else f"{step:,}"
-        title = f"sample · step {place}"
-        if number > 1:
-            title += f" · {self._index + 1} of {number}  [ ◂ ▸ ]"
+        self._drawn = drawn
+        self.set_class(pinned is not None, "-pair")
+        text = (
+            sample_text(shown) if shown is not None else Content(f"No sample at or before step {self._cursor or 0:,}.")
+        )
+        if pinned is not None:
+            beside, note = sample_text(pinned), ""
+            if shown is not None:
+                left, right, whole = differences(beside.plain, text.plain)
+                note = " · the same words" if not left and not right else "" if whole else " · compared in part"
+                beside, text = _marked(beside, left), _marked(text, right)
+            self.query_one("#sample-pinned-head", Static).update(f"step {_step_words(pinned)} · kept")
+            self.query_one("#sample-head", Static).update(f"step {_step_words(shown)}{note}" if shown else "")
+            self.query_one("#sample-pinned", Static).update(beside)
+        self.query_one("#sample-text", Static).update(text)
+        self.scroll_home(animate=False)
+
+    def _show_title(self) -> None:
+        shown, number = self._shown, len(self._samples)
+        if not number:
+            return
+        title = f"sample · step {_step_words(shown)}" if shown else "sample"
+        if self._pinned is not None:
+            title = f"samples · step {_step_words(self._pinned)} beside {_step_words(shown) if shown else 'none'}"
+        if self._cursor is not None:
+            title += f" · at the cursor, step {self._cursor:,}"
+        elif number > 1:
+            title += f" · {self._index + 1:,} of {number:,}"
+            if self._pinned is None:
+                older, newer = "<>" if getattr(self.app, "settings", DEFAULTS).ascii else "◂▸"
+                title += f"  [ {older} {newer} ]"
         if title != self._title:
             self._title = title
             # As Content: the brackets of a plain string would be taken for markup.
             self.border_title = Content(f" {title} ")
-        if changed:
-            self.query_one("#sample-text", Static).update(sample_text(sample))
-            self.scroll_home(animate=False)
 
 
 def sample_text(sample: Row) -> Content:
@@ -70,6 +186,21 @@ def sample_text(sample: Row) -> Content:
     if not prompt.strip():
         return Content(text.lstrip("\n"))
     return Content.assemble((prompt, "bold $secondary"), text)
+
+
+def _marked(text: Content, spans: Sequence[tuple[int, int]]) -> Content:
+    for begin, end in spans:
+        text = text.stylize("underline $accent", begin, end)
+    return text
+
+
+def _step_of(sample: Row) -> int:
+    return count_in(sample, "step") or 0
+
+
+def _step_words(sample: Row) -> str:
+    step = count_in(sample, "step")
+    return "?" if step is None else f"{step:,}"
 
 
 def _shortened(text: str) -> str:

@@ -8,6 +8,7 @@ from textual.containers import Container, Horizontal
 from textual.widgets import Label
 
 from minigpt.inert import inert_line
+from minigpt.prompt import typed_prompt
 from minigpt.sampling import Sampling
 from tui.widgets.line_input import LineInput
 
@@ -48,17 +49,34 @@ SETTINGS = {
     "top_p": Setting("top-p", "top-p", 0.01, 1, 0.05, 5, whole=False),
     "max_new_tokens": Setting("length", "length", 1, 9_999, 50, 5),
     "seed": Setting("seed", "seed", 0, 999_999, 1, 7),
+    "min_p": Setting("min-p", "min-p", 0, 1, 0.05, 5, whole=False),
+    "repetition_penalty": Setting("penalty", "repetition penalty", 0.01, 10, 0.05, 5, whole=False),
 }
 
 
-class SamplingInput(LineInput):
-    """One of the numbers; up and down change it."""
+class SettingInput(LineInput):
+    """One of the settings."""
 
     BINDING_GROUP_TITLE = "Setting"
+    BINDINGS = [Binding("enter", "submit", "back to the prompt, if the number is right", show=False)]
+
+    def is_right(self) -> bool:
+        """Whether it can be asked with what stands here."""
+        return True
+
+    async def action_submit(self) -> None:
+        """Go back to the prompt; a wrong number is mended first."""
+        if self.is_right():
+            # At once: `focus()` would take effect only after the letters that have been typed meanwhile.
+            self.screen.set_focus(self.screen.query_one("#prompt"))
+
+
+class SamplingInput(SettingInput):
+    """One of the numbers; up and down change it."""
+
     BINDINGS = [
         Binding("up", "change(1)", "more", show=False),
         Binding("down", "change(-1)", "less", show=False),
-        Binding("enter", "submit", "back to the prompt, if the number is right", show=False),
     ]
 
     def __init__(self, name: str, value: float) -> None:
@@ -67,12 +85,8 @@ class SamplingInput(LineInput):
         super().__init__(text, name=name, max_length=self.setting.width - 1)
         self.styles.width = self.setting.width
 
-    async def action_submit(self) -> None:
-        """Go back to the prompt; a wrong number is mended first."""
-        if self.setting.read(self.value) is None:
-            return
-        # At once: `focus()` would take effect only after the letters that have been typed meanwhile.
-        self.screen.set_focus(self.screen.query_one("#prompt"))
+    def is_right(self) -> bool:
+        return self.setting.read(self.value) is not None
 
     def action_change(self, direction: int) -> None:
         """Change the number by one step, within its range."""
@@ -84,32 +98,58 @@ class SamplingInput(LineInput):
             self.value = setting.write(min(setting.most, max(setting.least, changed)))
 
 
-# So many cells for all of them in one row.
+# So many cells for the usual ones of them in one row.
 _WIDE = 62
+_USUAL = (("temperature", "top_k", "top_p"), ("max_new_tokens", "seed"))
+_RARE = ("min_p", "repetition_penalty")
 
 
 class SamplingRow(Container):
-    """Temperature, top-k, top-p, length and seed, to be reached with Tab; in two rows where one is too short."""
+    """The settings, to be reached with Tab: temperature, top-k, top-p, length and seed; two rows in little room.
+
+    Below them min-p, repetition penalty and stop text, while the focus is here or one of them is set.
+    """
+
+    def __init__(self, sampling: Sampling = Sampling()) -> None:  # noqa: B008 - it is frozen
+        super().__init__()
+        self._initial = sampling
 
     def compose(self) -> ComposeResult:
-        defaults = Sampling()
-        for names in (("temperature", "top_k", "top_p"), ("max_new_tokens", "seed")):
-            with Horizontal():
-                for name in names:
-                    yield Label(SETTINGS[name].label)
-                    yield SamplingInput(name, getattr(defaults, name))
+        initial = self._initial
+        with Container(classes="usual"):
+            for names in _USUAL:
+                with Horizontal():
+                    for name in names:
+                        yield Label(SETTINGS[name].label)
+                        yield SamplingInput(name, getattr(initial, name))
+        with Horizontal(classes="rare"):
+            for name in _RARE:
+                yield Label(SETTINGS[name].label)
+                yield SamplingInput(name, getattr(initial, name))
+            yield Label("stop")
+            stop = initial.stop.replace("\\", "\\\\").replace("\n", "\\n")
+            yield SettingInput(stop, name="stop", placeholder="text; \\n a new line")
 
     def on_resize(self) -> None:
         self.set_class(self.size.width < _WIDE, "-two-rows")
 
     def sampling(self) -> Sampling | str:
         """What is set, or the one message about what is wrong with it."""
-        values = {}
+        values: dict[str, float | str] = {}
+        problem = ""
         for field in self.query(SamplingInput):
             value = field.setting.read(field.value)
             field.set_class(value is None, "-invalid")
-            values[field.name or ""] = value
-        for field in self.query(SamplingInput):
-            if values[field.name or ""] is None:
-                return field.setting.problem(field.value)
-        return Sampling(**values)  # type: ignore[arg-type]
+            if value is None:
+                problem = problem or field.setting.problem(field.value)
+            else:
+                values[field.name or ""] = value
+        values["stop"] = typed_prompt(next(field.value for field in self.query(SettingInput) if field.name == "stop"))
+        plain = Sampling()
+        self.set_class(any(values.get(name) != getattr(plain, name) for name in (*_RARE, "stop")), "-rare")
+        return problem or Sampling(**values)  # type: ignore[arg-type]
+
+    def set_seed(self, seed: int) -> None:
+        """Take another seed."""
+        field = next(field for field in self.query(SamplingInput) if field.name == "seed")
+        field.value = field.setting.write(seed)

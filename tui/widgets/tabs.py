@@ -22,19 +22,22 @@ class PaneTabs(StatusLine):
         self._panes = panes
 
     def _labels(self) -> list[tuple[str, str]]:
-        return [(pane, f" {number} {title} ") for number, (pane, title) in enumerate(self._panes.items(), 1)]
+        return [(pane, f"{number} {title}") for number, (pane, title) in enumerate(self._panes.items(), 1)]
 
     def show_chosen(self, chosen: str) -> None:
         """Mark the tab of the pane in front."""
-        parts = [
-            # Brackets show the choice where there is no colour.
-            Content.styled(f"[{label[1:-1]}]", "bold $primary") if pane == chosen else Content(label)
-            for pane, label in self._labels()
-        ]
-        self.show(Content(" ").join(parts))
+        parts: list[Content] = []
+        before = ""
+        for pane, label in self._labels():
+            # Brackets show the choice where there is no colour. One cell between two: nine tabs fit into 80 columns.
+            parts.append(Content("]" if before == chosen else "[" if pane == chosen else " "))
+            parts.append(Content.styled(label, "bold $primary") if pane == chosen else Content(label))
+            before = pane
+        parts.append(Content("]" if before == chosen else " "))
+        self.show(Content("").join(parts))
 
     def on_click(self, event: events.Click) -> None:
-        column = 0
+        column = 1
         place = event.get_content_offset(self)
         for pane, label in self._labels():
             if place is not None and column <= place.x < column + len(label):

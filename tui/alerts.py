@@ -1,0 +1,215 @@
+"""Which of what happens to a run deserves an alert, told from its events and from how it goes on. Without a screen."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from math import isfinite
+from statistics import median
+from typing import Literal
+
+from minigpt.inert import inert_line, inert_pane
+from minigpt.journal import Row, count_in, number_in, text_in
+from minigpt.rundir import RunState
+from tui.figures import duration, loss_figure
+from tui.following import LONGEST_MESSAGE, Following
+
+Severity = Literal["information", "warning", "error"]
+
+QUIET = 60.0  # seconds after an alert in which others of its kind are only counted
+SHORTEST_STALL = 60.0  # seconds without a sign of life
+STALL_INTERVALS = 10  # of the usual ones between two rows
+_ROWS = 20  # from which the usual interval is told
+_LONGEST_LOOK = 10.0  # seconds between two looks that count as watching: a laptop may have slept
+_MOST_KNOWN = 20_000  # events
+
+NOTICES: dict[str, tuple[str, Severity]] = {
+    "spike": ("loss spike", "warning"),
+    "nonfinite": ("loss not finite", "error"),
+    "overfitting": ("overfitting", "warning"),
+    "disk": ("disk", "error"),
+    "memory": ("out of memory", "warning"),
+}
+"""The kinds of notice that are alerts, with their titles."""
+_LASTING = frozenset({"finished", "stopped", "failed", "crashed"})  # never left out
+
+
+@dataclass(frozen=True)
+class Alert:
+    """Something that the user should know of at once."""
+
+    kind: str
+    """"finished", "stopped", "failed", "crashed", "recovered", "stall", or the kind of a notice."""
+    title: str
+    """What it is, in a few words."""
+    message: str
+    """One or two sentences, printable."""
+    severity: Severity
+    run: str
+    """The run's name, printable."""
+    step: int
+    time: float
+    """When it happened, as seconds since the epoch."""
+    from_viewer: bool = False
+    """Whether no file of the run tells it."""
+
+
+class Alerts:
+    """Takes in what each look at a run has brought, and says what of it deserves an alert; each event once.
+
+    What the run's files told already when they were opened is history and raises none. `following` must have been
+    polled, and be the same one each time.
+    """
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[tuple[object, ...], None] = OrderedDict()
+        self._opened = False
+        self._was_live = False
+        self._end_told = False
+        self._told_at: dict[str, float] = {}
+        self._left_out: dict[str, int] = {}
+        self._progress: object = None
+        self._looked_at = 0.0
+        self._waited = 0.0
+        """Seconds that this viewer has watched without a sign of progress."""
+        self._stalled = False
+
+    def take(self, following: Following, new_events: Sequence[Row], now: float) -> list[Alert]:
+        """The alerts that are due; `now` is in seconds since the epoch."""
+        fresh = [event for event in new_events if self._is_new(event)]
+        if not self._opened:
+            self._opened = not following.behind
+            self._was_live = following.is_live
+            self._looked_at = now
+            return []
+        found = []
+        for event in fresh:
+            if text_in(event, "event") == "started":
+                self._end_told = False
+            found += self._of_event(following, event, now)
+        found += self._of_crash(following, now) + self._of_stall(following, now)
+        self._was_live = following.is_live
+        return [told for alert in found if (told := self._unless_swarm(alert, now)) is not None]
+
+    def _is_new(self, event: Row) -> bool:
+        key = (
+            number_in(event, "time"),
+            *(count_in(event, name) for name in ("attempt", "step")),
+            *(text_in(event, name) for name in ("event", "kind", "message")),
+        )
+        key = tuple(repr(part) for part in key)  # a nan is not equal to itself
+        if key in self._known:
+            return False
+        self._known[key] = None
+        if len(self._known) > _MOST_KNOWN:
+            self._known.popitem(last=False)
+        return True
+
+    # ── what there is to tell ─────────────────────────────────────────────────────────────────────────────────
+
+    def _of_event(self, following: Following, event: Row, now: float) -> list[Alert]:
+        name = text_in(event, "event")
+        message = inert_pane(text_in(event, "message")[:LONGEST_MESSAGE])
+        severity: Severity = "information"
+        if name == "notice" and text_in(event, "kind") in NOTICES:
+            name = text_in(event, "kind")
+            title, severity = NOTICES[name]
+        elif name == "recovered":
+            title, severity = "went back", "warning"
+        elif name == "finished":
+            title, message = "finished", _result(following)
+        elif name == "stopped":
+            title, message = "stopped", _result(following)
+        elif name == "failed":
+            title, severity = "failed", "error"
+        else:
+            return []
+        self._end_told |= name in _LASTING
+        step = count_in(event, "step")
+        time = number_in(event, "time")
+        return [
+            Alert(
+                kind=name,
+                title=title,
+                message=message or title,
+                severity=severity,
+                run=inert_line(following.run.name),
+                step=following.step if step is None else step,
+                time=now if time is None or not isfinite(time) else time,
+            )
+        ]
+
+    def _of_crash(self, following: Following, now: float) -> list[Alert]:
+        if not self._was_live or following.state is not RunState.CRASHED or self._end_told:
+            return []
+        self._end_told = True
+        words = f"The process that trained it is gone. It had come to step {following.step:,}."
+        return [_seen_here(following, "crashed", words, now)]
+
+    def _of_stall(self, following: Following, now: float) -> list[Alert]:
+        progress = (following.metrics.offset, following.events_read, len(following.samples))
+        watched = min(max(0.0, now - self._looked_at), _LONGEST_LOOK)
+        self._looked_at = now
+        trains = following.state is RunState.TRAINING and not (
+            following.starting or following.evaluating or following.handing_over
+        )
+        if not trains or progress != self._progress or not _has_begun(following):
+            self._progress = progress
+            self._waited, self._stalled = 0.0, False
+            return []
+        self._waited += watched
+        usual = _usual_interval(following)
+        if self._stalled or self._waited < max(SHORTEST_STALL, STALL_INTERVALS * usual):
+            return []
+        self._stalled = True
+        often = f"; usually a row comes every {_seconds(usual)}" if usual else ""
+        words = f"Nothing was logged for {duration(self._waited)}{often}. The process is still there."
+        return [_seen_here(following, "stall", words, now)]
+
+    def _unless_swarm(self, alert: Alert, now: float) -> Alert | None:
+        if alert.kind in _LASTING:
+            return alert
+        # A clock that was set back must not silence it.
+        if 0 <= now - self._told_at.get(alert.kind, -QUIET) < QUIET:
+            self._left_out[alert.kind] = self._left_out.get(alert.kind, 0) + 1
+            return None
+        self._told_at[alert.kind] = now
+        if left_out := self._left_out.pop(alert.kind, 0):
+            return replace(alert, message=f"{alert.message} ({left_out:,} more since the last one told.)")
+        return alert
+
+
+def _result(following: Following) -> str:
+    best = following.metrics.best
+    words = f"It has come to step {following.step:,}."
+    return words if best is None else f"{words} Best validation loss {loss_figure(best[1])} at step {best[0]:,}."
+
+
+def _seen_here(following: Following, kind: Literal["crashed", "stall"], message: str, now: float) -> Alert:
+    return Alert(
+        kind=kind,
+        title={"crashed": "crashed", "stall": "stalled"}[kind],
+        message=message,
+        severity="error" if kind == "crashed" else "warning",
+        run=inert_line(following.run.name),
+        step=following.step,
+        time=now,
+        from_viewer=True,
+    )
+
+
+def _has_begun(following: Following) -> bool:
+    """Whether the last attempt has written a row: before that it may be compiling for minutes."""
+    return following.latest("elapsed") is not None
+
+
+def _usual_interval(following: Following) -> float:
+    """Seconds between two rows, of the last ones; 0 while unknown."""
+    _, elapsed = following.series("elapsed")
+    times = [float(each) for each in elapsed[-_ROWS:]]
+    gaps = [after - before for before, after in pairwise(times) if isfinite(after - before)]
+    return max(0.0, median(gaps)) if gaps else 0.0
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s" if seconds < 100 else duration(seconds)
