@@ -38,7 +38,7 @@ class MiniGPTApp(App[None]):
 
     `target` and `options` are those of the command line. `on_run` is told the directory of each run that this process
     trains, as soon as it exists. With `read_only` runs can be looked at and talked to, and nothing else: no training
-    begins, and nothing is written into a run.
+    begins, and nothing is written into a run. `bytes_sent` tells how much has gone to the terminal so far.
     """
 
     TITLE = "minigpt-tui"
@@ -71,11 +71,13 @@ class MiniGPTApp(App[None]):
         on_run: Callable[[Path], None] = lambda _: None,
         read_only: bool = False,
         settings: Settings = DEFAULTS,
+        bytes_sent: Callable[[], int | None] = lambda: None,
     ) -> None:
         super().__init__()
         for theme in THEMES:
             self.register_theme(theme)
         self.settings = settings
+        self.bytes_sent = bytes_sent
         self.theme = DARK.name if settings.theme == AUTO else settings.theme
         styles.prepare(self)
         self._styled_for = self.theme

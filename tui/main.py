@@ -119,7 +119,14 @@ def _with_terminal(target: str | None, options: list[str], settings: "Settings",
             app.request_stop()
 
     with Terminal(on_stop=on_stop) as terminal:
-        app = MiniGPTApp(target, options, on_run=terminal.send_console_to, read_only=read_only, settings=settings)
+        app = MiniGPTApp(
+            target,
+            options,
+            on_run=terminal.send_console_to,
+            read_only=read_only,
+            settings=settings,
+            bytes_sent=lambda: terminal.sent,
+        )
         terminal.run(app, mouse=settings.mouse, on_painted=gc.enable)
         gc.enable()
         session = app.session
@@ -132,9 +139,20 @@ def _with_terminal(target: str | None, options: list[str], settings: "Settings",
                     said = words
                     print(words, file=sys.__stderr__, flush=True)
                 session.join(0.5)  # in pieces, between which the main thread can take signals
+    _say_unsaved_notes()
     if app.abandoned:
         os._exit(130)
     return _report(app, terminal.stop_signal, silent=terminal.dead)
+
+
+def _say_unsaved_notes() -> None:
+    """What could not be written into a run is not lost: it stands on the terminal."""
+    from minigpt.inert import inert, inert_line
+    from tui.notes import unsaved_notes
+
+    for path, text, problem in unsaved_notes():
+        reason = problem or "it was changed by somebody else"
+        print(f"{inert_line(str(path))} was not written ({reason}); your notes:\n{inert(text)}", file=sys.__stderr__)
 
 
 def _why_it_waits(session: "TrainingSession", stop_signal: int | None) -> str:

@@ -27,6 +27,8 @@ class TerminalOutput(io.TextIOBase):
     def __init__(self, descriptor: int, encoding: str, on_caught_up: Callable[[], None]) -> None:
         self.dead = False
         self.in_alternate_screen = False
+        self.sent = 0
+        """How many bytes the terminal has taken."""
         self._descriptor = descriptor
         self._encoding = encoding
         self._on_caught_up = on_caught_up
@@ -128,7 +130,9 @@ class TerminalOutput(io.TextIOBase):
     def _write_all(self, data: bytes) -> None:
         while data and not self.dead:
             try:
-                data = data[os.write(self._descriptor, data[:16384]) :]
+                written = os.write(self._descriptor, data[:16384])
+                self.sent += written
+                data = data[written:]
                 self._progress_at = time.monotonic()
             except BlockingIOError:  # an earlier program left O_NONBLOCK set
                 select.select([], [self._descriptor], [], 1)

@@ -63,6 +63,11 @@ class Terminal:
         """The terminal is gone for good."""
         return self._output.dead
 
+    @property
+    def sent(self) -> int:
+        """How many bytes the terminal has taken so far."""
+        return self._output.sent
+
     def __enter__(self) -> Terminal:
         sys.stdout.flush()
         sys.stderr.flush()

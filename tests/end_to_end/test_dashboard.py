@@ -88,7 +88,7 @@ def test_quickstart_from_the_first_screen_to_the_shell() -> None:
         program.wait_until("⏎ ask")
         step_asked = steps_of(run)[-1]
         program.press("ANNIS:\r")
-        program.wait_until(lambda: re.search(r"› ANNIS:  step [\d,]+ · val \d", program.text))
+        program.wait_until(lambda: re.search(r"step [\d,]+ · val \d[\d.]* · seed", program.text))
         program.wait_until(lambda: answers_of(run))
         words = [word for word in answers_of(run)[0]["text"].split() if 3 <= len(word) <= 20]
         program.wait_until(lambda: sum(word in program.text for word in words) > len(words) / 2)
@@ -177,7 +177,7 @@ def test_a_model_of_chinese_poems_talks(tmp_path: Path) -> None:
 
         def at_the_beginning() -> bool:
             program.press("\x1b[5~")  # a page up: the answer is longer than the pane
-            return "› 月落  step 40 · val" in program.text
+            return "step 40 · val" in program.text and "› 月落" in program.text
 
         program.wait_until(at_the_beginning)
         program.press(ESCAPE)

@@ -149,7 +149,7 @@ def test_a_terminal_that_takes_nothing(steady: Path, without_a_screen: RunDirect
 
 def step_on(program: Program) -> int:
     """The step that the progress line shows."""
-    words = program.text.partition("step ")[2].partition("/")[0].replace(",", "")
+    words = program.text.partition("step ")[2].partition("/")[0].replace(",", "").strip()
     return int(words) if words.isdecimal() else -1
 
 

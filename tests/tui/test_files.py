@@ -14,6 +14,7 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from tests.tui.panes import settled, until
+from tui import styles
 from tui.app import MiniGPTApp
 from tui.folder import Preview, count_file, preview_file, preview_folder, read_folder
 from tui.screens.files import FileRows, FilesScreen
@@ -58,6 +59,8 @@ def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 class Picking(MiniGPTApp):
     """Opens the screen at once and notes how it was left."""
+
+    CSS_PATH = styles.ALL
 
     def __init__(self, start: Path) -> None:
         super().__init__()

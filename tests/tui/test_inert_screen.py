@@ -28,8 +28,8 @@ from tests.recorded import NAME, recorded_run
 from tests.tui.test_dashboard import steady_machine  # noqa: F401
 from tui.app import MiniGPTApp
 from tui.screens.dashboard import DashboardScreen
-from tui.widgets.progress import StatusLine
 from tui.widgets.sample import SamplePane
+from tui.widgets.status_line import StatusLine
 
 COLUMNS, ROWS = 120, 36
 HARMLESS = "ROMEO:\nWhat light through yonder window breaks?"

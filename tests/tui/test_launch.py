@@ -17,6 +17,7 @@ from minigpt.device import Device
 from minigpt.options import parse_overrides
 from tests.training import write_corpus
 from tests.tui.panes import settled, until
+from tui import styles
 from tui.app import MiniGPTApp
 from tui.outlook import Outlooks, duration_of, in_short, in_words
 from tui.screens.choose import ChooseScreen
@@ -61,6 +62,8 @@ def steady(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 class Launching(MiniGPTApp):
     """Opens the screen at once and notes how it was left."""
+
+    CSS_PATH = styles.ALL
 
     def __init__(self, preset: str | None = "quickstart") -> None:
         super().__init__()

@@ -22,7 +22,8 @@ from tests.recorded import MAX_STEPS, recorded_run
 from tests.tui.panes import PaneApp, settled
 from tui.following import Following
 from tui.time_left import seconds_left, speed_of, steps_to_checkpoint, steps_to_evaluation
-from tui.widgets.progress import ONE_LINE, StatusLine, header, progress, utilisation
+from tui.widgets.progress import ONE_LINE, header, progress, utilisation
+from tui.widgets.status_line import StatusLine
 
 COST = "dashboard 0.4% of a core"
 

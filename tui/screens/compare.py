@@ -22,8 +22,8 @@ from tui.pace import SLACK, Pace
 from tui.settings import DEFAULTS
 from tui.widgets.charts import ChartsPane
 from tui.widgets.key_line import KeyLine
-from tui.widgets.progress import StatusLine
 from tui.widgets.row_table import RowTable, without_middle
+from tui.widgets.status_line import StatusLine
 from tui.widgets.tabs import PaneTabs
 
 LOOK_INTERVAL = 1.0  # seconds between two looks at the runs' files

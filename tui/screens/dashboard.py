@@ -33,8 +33,9 @@ from tui.steering import Steering
 from tui.widgets.charts import ChartsPane
 from tui.widgets.key_line import KeyLine
 from tui.widgets.panes import PANES, RunPanes
-from tui.widgets.progress import StatusLine, header, progress
+from tui.widgets.progress import header, progress
 from tui.widgets.sample import SamplePane
+from tui.widgets.status_line import StatusLine
 from tui.widgets.tabs import PaneTabs
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ class DashboardScreen(Screen[None]):
         self._which = NEWEST
         """Which checkpoint answers and is evaluated."""
         self._alerts = Alerts()
-        self._cost = Cost(lambda: getattr(self.app, "bytes_sent", None))
+        self._cost = Cost(self.app.bytes_sent)  # type: ignore[attr-defined]
         self._reported: BaseException | None = None
         self._absence = ""
         """What happened since the user looked last, until that is closed."""
@@ -343,7 +344,9 @@ class DashboardScreen(Screen[None]):
             top = self.query_one("#header", StatusLine)
             width = top.content_size.width or self.size.width - 2
             top.show(header(self._following, width, read_only=self._read_only))
-            content = progress(self._following, width, self._cost.words(), ascii=self._ascii)
+            cost = self._cost.words()
+            # At rest nothing may be sent, not even how little that takes.
+            content = progress(self._following, width, cost if self._following.is_live else "", ascii=self._ascii)
             two_lines = bool(content.plain.partition("\n")[2].strip()) and self.size.height >= LOW
             self.set_class(two_lines, "-two-lines")
             self.query_one("#progress", StatusLine).show(content)

@@ -10,8 +10,8 @@ from minigpt.metrics import EpochRow, epoch_table
 from tui.following import Following
 from tui.quantities import figure
 from tui.widgets.lines import Line, Lines
-from tui.widgets.progress import StatusLine
 from tui.widgets.search import SearchedPane, SearchLine
+from tui.widgets.status_line import StatusLine
 
 _HEAD = f"{'loss':>26}{'perplexity':>22}\n{'epoch':>6}{'step':>10}{'train':>10}{'val':>10}{'train':>12}{'val':>10}"
 

@@ -10,7 +10,7 @@ from textual.binding import ActiveBinding
 from textual.content import Content
 from textual.screen import Screen
 
-from tui.widgets.progress import StatusLine
+from tui.widgets.status_line import StatusLine
 
 _GAP = 2
 

@@ -13,7 +13,8 @@ from tui.figures import short_count
 from tui.following import Following
 from tui.history import History
 from tui.settings import DEFAULTS
-from tui.widgets.progress import StatusLine, bar
+from tui.widgets.progress import bar
+from tui.widgets.status_line import StatusLine
 
 _GIB = 1 << 30
 _LABEL = 7

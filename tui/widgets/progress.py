@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from textual.content import Content
-from textual.widgets import Static
 
 from minigpt.inert import inert_line
 from minigpt.journal import count_in, number_in
@@ -23,21 +22,6 @@ _STATES = {
     RunState.CRASHED: ("✗ crashed", "$error"),
 }
 _SEPARATOR = " · "
-
-
-class StatusLine(Static):
-    """One line of text that is repainted only when it changed."""
-
-    def __init__(self, *, id: str | None = None) -> None:
-        super().__init__(id=id, markup=False)
-        self._shown: Content | None = None
-
-    def show(self, content: Content) -> None:
-        """Write this into the line."""
-        if self._shown is None or not content.is_same(self._shown):
-            self._shown = content
-            # Its size never changes: laying out the whole screen anew would cost far more than the text.
-            self.update(content, layout=False)
 
 
 def header(following: Following, width: int, *, read_only: bool = False) -> Content:

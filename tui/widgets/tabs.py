@@ -4,7 +4,7 @@ from textual import events
 from textual.content import Content
 from textual.message import Message
 
-from tui.widgets.progress import StatusLine
+from tui.widgets.status_line import StatusLine
 
 
 class PaneTabs(StatusLine):
