@@ -22,8 +22,9 @@ from torch import Tensor
 
 from minigpt.capacity import require_memory_to_generate
 from minigpt.config import ModelConfig
-from minigpt.errors import NewerVersionError, UserError
-from minigpt.files import sync_path, write_atomically
+from minigpt.device import is_out_of_memory
+from minigpt.errors import NewerVersionError, UnreadableError, UserError
+from minigpt.files import is_unfit, read_limited, sync_path, write_atomically
 from minigpt.inert import inert_line
 from minigpt.model import GPT
 from minigpt.rundir import Checkpoint, RunDirectory
@@ -34,6 +35,8 @@ from minigpt.training_state import KEPT_BY_OPTIMIZERS, on_host
 FORMAT = 1
 
 _LARGEST_STATE = 1 << 20  # elements of a random generator's state; torch's take 5,056 at most
+_GENERATORS = {"rng.cpu", "rng.cuda", "rng.mps"}
+_LARGEST_INFO = 1 << 20  # bytes of a checkpoint.json
 
 # GPT-2 keeps these matrices as (in, out), torch's Linear as (out, in).
 _TRANSPOSED = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_gate.weight", "mlp.c_proj.weight")
@@ -75,12 +78,11 @@ def write_checkpoint(run: RunDirectory, snapshot: Snapshot) -> Checkpoint:
         if snapshot.hugging_face is not None:
             write_atomically(building / "config.json", json.dumps(snapshot.hugging_face, indent=2) + "\n")
         building.rename(final)
-    except OSError:
+    except BaseException as error:
         shutil.rmtree(building, ignore_errors=True)
+        if isinstance(error, SafetensorError):
+            raise OSError(errno.EIO, str(error), str(building)) from None
         raise
-    except SafetensorError as error:
-        shutil.rmtree(building, ignore_errors=True)
-        raise OSError(errno.EIO, str(error), str(building)) from None
     sync_path(run.checkpoints_dir)
     return Checkpoint(snapshot.step, final)
 
@@ -103,9 +105,9 @@ def read_training_state(
 ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
     """Weights by our names, training tensors, and checkpoint.json, for a model of that shape.
 
-    Raises UserError if any of it is damaged, or of another shape, and NewerVersionError.
+    Raises UserError if any of it is damaged, or of another shape, NewerVersionError, and UnreadableError.
     """
-    info = checkpoint.info()
+    info = _read_info(checkpoint)
     written = info.get("format")
     shown = inert_line(str(checkpoint.path))
     if type(written) is int and written > FORMAT:
@@ -113,6 +115,20 @@ def read_training_state(
     if written != FORMAT or info.get("step") != checkpoint.step:
         raise UserError(f"{shown}: is damaged: its checkpoint.json does not describe it")
     return _read_weights(checkpoint, model), _read_training_tensors(checkpoint, model), info
+
+
+def _read_info(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Its checkpoint.json, empty if that is damaged. Raises UnreadableError, which `Checkpoint.info` does not."""
+    path = checkpoint.path / "checkpoint.json"
+    try:
+        value = json.loads(read_limited(path, _LARGEST_INFO))
+    except OSError as error:
+        if is_unfit(error):
+            return {}
+        raise UnreadableError(f"{inert_line(str(path))}: cannot be read: {error.strerror or error}") from None
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def load_for_generation(run: RunDirectory, checkpoint: Checkpoint, device: str = "cpu") -> tuple[GPT, Tokenizer]:
@@ -144,12 +160,17 @@ def load_named(run: RunDirectory, which: str, device: str = "cpu") -> tuple[Chec
 
 
 def load_weights(model: GPT, weights: dict[str, Tensor], checkpoint: Checkpoint, *, assign: bool = False) -> None:
-    """Put weights into a model. Raises UserError if they are of another shape than the model."""
+    """Put weights into a model. Raises UserError if they are of another shape than the model.
+
+    And what torch raises if there is no memory for them.
+    """
     if model.config.tie_weights and "wte.weight" in weights:
         weights = {**weights, "lm_head.weight": weights["wte.weight"]}
     try:
         model.load_state_dict(weights, assign=assign)
     except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
         reason = inert_line(str(error).splitlines()[-1].strip())
         raise UserError(
             f"{inert_line(str(checkpoint.path))}: does not fit the configuration of its run: {reason}"
@@ -190,7 +211,7 @@ def _read_training_tensors(checkpoint: Checkpoint, model: GPT) -> dict[str, Tens
     def check(claimed: dict[str, Shape]) -> None:
         # Which of them this run's optimizer keeps is seen when it takes them; here only that nothing is too large.
         for name, shape in claimed.items():
-            state = name.startswith("rng.") or name in {"grad_norm", "loss_sum"}
+            state = name in _GENERATORS or name in {"grad_norm", "loss_sum"}
             small = state and math.prod(shape) <= _LARGEST_STATE
             if not small and (name not in largest or shape not in {largest[name], ()}):
                 what = f"{inert_line(name, 60)} of shape {shape} is not what such a training keeps"

@@ -2,7 +2,7 @@
 
 import errno
 import json
-import secrets
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ def send_command(directory: Path, name: CommandName) -> str:
     if directory.is_symlink():  # a stranger's run must not have files written elsewhere
         raise OSError(errno.ELOOP, f"{directory.name} is a link", str(directory))
     # Ordered by time, unique by chance: several viewers may ask in the same nanosecond.
-    identity = f"{time.time_ns():020d}-{secrets.token_hex(3)}"
+    identity = f"{time.time_ns():020d}-{os.urandom(3).hex()}"
     write_atomically(directory / f"{identity}.json", json.dumps({"command": name}))
     return identity
 

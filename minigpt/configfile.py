@@ -3,6 +3,7 @@
 import difflib
 import glob
 import json
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -56,6 +57,8 @@ def read_toml(path: Path, opened: Callable[[Path], BinaryIO] = _open) -> dict[st
         with opened(path) as file:
             data = file.read(_LARGEST_FILE + 1)
         if len(data) > _LARGEST_FILE:
+            if b"\0" not in data:
+                _refuse_text(path)
             raise UserError(f"{shown}: too large for a configuration file")
         return tomli.loads(data.decode("utf-8-sig"))
     except FileNotFoundError:
@@ -66,6 +69,7 @@ def read_toml(path: Path, opened: Callable[[Path], BinaryIO] = _open) -> dict[st
     except UnicodeDecodeError as error:
         raise UserError(f"{shown}: is not UTF-8 text (byte {error.start})") from None
     except tomli.TOMLDecodeError as error:
+        _refuse_text(path)
         raise UserError(f"{shown}: is not valid TOML: {inert_line(str(error))}") from None
     except ValueError:  # Python's, for a number of thousands of digits
         raise UserError(f"{shown}: has a number in it that is too large") from None
@@ -73,6 +77,16 @@ def read_toml(path: Path, opened: Callable[[Path], BinaryIO] = _open) -> dict[st
         raise UserError(f"{shown}: is nested too deeply") from None
     except OSError as error:
         raise UserError(f"{shown}: cannot be read: {error.strerror}") from None
+
+
+def _refuse_text(path: Path) -> None:
+    """Raise UserError that says how to train on a file, if by its name it is none with settings."""
+    if path.suffix.lower() != ".toml":
+        shown = inert_line(str(path))
+        raise UserError(
+            f"{shown}: is a text, where a preset or a TOML file is needed. To train on it: "
+            f"minigpt-tui quickstart --data.corpus {shlex.quote(shown)} (or minigpt train quickstart ...)"
+        ) from None
 
 
 def merge_config(

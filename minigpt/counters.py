@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from minigpt.config import TrainConfig
+from minigpt.journal import number_in
 
+_LOSSES = ("val_loss", "train_eval_loss")
 _OVERFITTING_AFTER = 3  # evaluations in a row without a better validation loss
 
 
@@ -33,6 +35,8 @@ class Counters:
     """How often a training that diverged has gone back to a checkpoint."""
     learning_rate_scale: float = 1.0
     """What the learning rate is multiplied by since."""
+    learning_rate: float = 0.0
+    """That of the last step."""
 
     last_losses: dict[str, float] = field(default_factory=dict)
     """The figures of the evaluation at `step`, if there was one."""
@@ -79,10 +83,10 @@ class Counters:
             "after_step_is_due": self.after_step_is_due,
             "recoveries": self.recoveries,
             "learning_rate_scale": self.learning_rate_scale,
+            "learning_rate": self.learning_rate,
             "evaluations_since_best": self.evaluations_since_best,
             "told_overfitting": self.told_overfitting,
-            "val_loss": self.last_losses.get("val_loss"),
-            "train_eval_loss": self.last_losses.get("train_eval_loss"),
+            **{name: self.last_losses.get(name) for name in _LOSSES},
             "best": best if self.best_step >= 0 else None,
         }
 
@@ -106,11 +110,16 @@ class Counters:
             after_step_is_due=info.get("after_step_is_due") is True,
             recoveries=int(info.get("recoveries", 0)),
             learning_rate_scale=float(info.get("learning_rate_scale", 1.0)),
+            learning_rate=float(info.get("learning_rate", 0.0)),
         )
+        losses = {name: number_in(info, name) for name in _LOSSES}
+        counters.last_losses = {name: loss for name, loss in losses.items() if loss is not None and math.isfinite(loss)}
         if max(abs(value) for value in vars(counters).values() if isinstance(value, int)) >= 2**62:
             raise ValueError("a count is too large to be one")
         if not math.isfinite(counters.elapsed) or min(counters.elapsed, counters.steps_since_row) < 0:
             raise ValueError("elapsed and steps_since_row must be numbers from 0 on")
+        if not 0 <= counters.learning_rate < math.inf:
+            raise ValueError("learning_rate must be a number from 0 on")
         if not 0 < counters.learning_rate_scale <= 1:
             raise ValueError("learning_rate_scale must be above 0 and at most 1")
         return counters

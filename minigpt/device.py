@@ -1,5 +1,6 @@
 """Device, precision and threads: the one place that decides about them, by fixed rules and never by a measurement."""
 
+import gc
 import platform
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -69,7 +70,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def free_memory(device: str) -> None:
-    """Give back to the device what torch holds but no tensor uses."""
+    """Give back to the device what torch holds but nothing uses any more."""
+    gc.collect()  # a training's parts refer to each other: to let go of them frees nothing by itself
     if device == "cuda":
         torch.cuda.empty_cache()
     elif device == "mps":

@@ -11,3 +11,7 @@ class UnknownCharactersError(UserError):
 
 class NewerVersionError(UserError):
     """A file was written by a newer version of the program: it is whole, and not to be taken for damaged."""
+
+
+class UnreadableError(UserError):
+    """A file cannot be read just now, for want of memory or by a fault of the disk: it may well be whole."""

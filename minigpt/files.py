@@ -4,7 +4,6 @@ import errno
 import io
 import json
 import os
-import secrets
 import stat
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,7 +16,7 @@ def write_atomically(path: Path, content: str | bytes | Iterable[bytes | memoryv
     `mode` are its permissions, less the umask. Raises OSError; the old file is then untouched.
     """
     data = content.encode() if isinstance(content, str) else content
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
     try:
         with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             file.writelines([data] if isinstance(data, bytes) else data)
@@ -73,6 +72,18 @@ def read_limited(path: Path, limit: int) -> bytes:
     if len(data) > limit:
         raise OSError(errno.EFBIG, f"is larger than {limit:,} bytes", str(path))
     return data
+
+
+def is_unfit(error: OSError) -> bool:
+    """Whether a file is missing or of a wrong kind or size, and not only out of reach, as on a disk that fails."""
+    return error.errno in {
+        errno.ENOENT,
+        errno.ENOTDIR,
+        errno.EISDIR,
+        errno.ELOOP,
+        errno.EINVAL,  # of `open_regular`: a pipe, a device
+        errno.EFBIG,
+    }
 
 
 def read_json(path: Path, limit: int = 1 << 20) -> dict[str, Any]:

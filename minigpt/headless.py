@@ -21,15 +21,15 @@ from minigpt.signals import AGAIN_AFTER
 _REFRESH = 0.25  # seconds
 
 
-def run_headless(session: TrainingSession, *, plain: bool = False) -> int:
-    """Train in a session to its end and return the exit code; with `plain` in lines, also on a terminal.
+def run_headless(session: TrainingSession, display: Display | None = None) -> int:
+    """Train in a session to its end and return the exit code; `display` shows it, or else what suits standard output.
 
     The first Ctrl+C or SIGTERM saves and ends, the second ends at once. A terminal that goes away only ends the
     display: the training goes on.
     """
-    display: Display | None = (
-        ProgressDisplay() if not plain and sys.stdout.isatty() and os.environ.get("TERM") != "dumb" else PlainDisplay()
-    )
+    if display is None:
+        draws = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+        display = ProgressDisplay() if draws else PlainDisplay()
     received: list[int] = []
     first_at = 0.0
 

@@ -4,12 +4,12 @@ import errno
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from minigpt.files import open_regular
+from minigpt.files import open_regular, sync_path
 
 Row = dict[str, Any]
 
@@ -33,11 +33,18 @@ class JournalWriter:
 
     A row that cannot be written, on a full disk or in a directory that is gone, is kept and comes before the next one:
     whoever appends goes on. Only the holder of the run's lock opens one.
+
+    `may_make_again` is asked before a file that has vanished is written anew: where a directory was deleted as a whole
+    another run may lie by now.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, may_make_again: Callable[[], bool] = lambda: True) -> None:
         self.path = path
+        self._may_make_again = may_make_again
         self._waiting: list[bytes] = []
+        self._torn_from: int | None = None
+        """Where half a row begins that could not be cut off."""
+        self._has_durable_name = False
         self.error: OSError | None = None
         """Why the newest rows are not in the file."""
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
@@ -84,11 +91,16 @@ class JournalWriter:
     def _flush(self) -> None:
         while self._waiting:
             self.make_again()
+            if self._torn_from is not None:
+                os.ftruncate(self._descriptor, self._torn_from)
+                self._torn_from = None
             line = self._waiting[0]
             size = os.fstat(self._descriptor).st_size
             written = os.write(self._descriptor, line)
             if written < len(line):  # the disk filled up in the middle of the line
+                self._torn_from = size
                 os.ftruncate(self._descriptor, size)
+                self._torn_from = None
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
             self._waiting.pop(0)
 
@@ -101,9 +113,11 @@ class JournalWriter:
         return os.path.samestat(found, os.fstat(self._descriptor))
 
     def make_again(self) -> None:
-        """Write the file anew if it is not in its place. Raises OSError, also if another one is."""
+        """Write the file anew if it is not in its place. Raises OSError, also if another one is, or it may not be."""
         if self.is_in_place():
             return
+        if not self._may_make_again():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.path))
         # What is open can still be read, although it has no name any more.
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o666)
         try:
@@ -112,16 +126,22 @@ class JournalWriter:
                 offset += len(data)
                 while data:
                     data = data[os.write(descriptor, data) :]
+            os.fsync(descriptor)  # a checkpoint may vouch for these rows already
+            sync_path(self.path.parent)
+            # Under the same number: another thread may be about to `sync` it.
+            os.dup2(descriptor, self._descriptor, inheritable=False)
         except OSError:
             self.path.unlink(missing_ok=True)
-            os.close(descriptor)
             raise
-        os.close(self._descriptor)
-        self._descriptor = descriptor
+        finally:
+            os.close(descriptor)
 
     def sync(self) -> None:
         """Make what was written durable, also against a power cut. Raises OSError. May be called from any thread."""
         os.fsync(self._descriptor)
+        if not self._has_durable_name:
+            sync_path(self.path.parent)
+            self._has_durable_name = True
 
     def close(self) -> None:
         """Give the file back; what was appended is in the hands of the system already, if there is room for it."""

@@ -98,11 +98,15 @@ class Learner:
         self.half_applied = False
         self.model.zero_grad(set_to_none=True)
         self.updates += 1
-        # With fp16 a gradient may overflow: the next is scaled down, and that is no fault.
-        if not loss_is_finite or not (norm_is_finite or self.scaler.is_enabled()):
+        if not loss_is_finite or not (norm_is_finite or self._overflowed()):
             return False
         self.loss_sum += step_loss
         return True
+
+    def _overflowed(self) -> bool:
+        # With fp16 a gradient may overflow: the next is scaled down, and that is no fault. Once there is nothing left
+        # to scale down it is one.
+        return self.scaler.is_enabled() and self.scaler.get_scale() >= 1
 
     def _apply(self) -> None:
         self.half_applied = True

@@ -1,7 +1,9 @@
 """The command line's `--section.key VALUE` options, made from the configuration's fields and their docstrings."""
 
 import dataclasses
+import difflib
 import io
+from collections.abc import Iterable
 from contextlib import redirect_stdout, suppress
 from types import NoneType
 from typing import Annotated, Any, get_args, get_origin
@@ -9,7 +11,7 @@ from typing import Annotated, Any, get_args, get_origin
 import tyro
 
 from minigpt.config import Config
-from minigpt.configfile import keys
+from minigpt.configfile import did_you_mean, keys
 from minigpt.errors import UserError
 from minigpt.inert import inert_line
 
@@ -55,6 +57,21 @@ def parse_overrides(arguments: list[str]) -> dict[str, str]:
         if (value := getattr(getattr(parsed, section.name), field.name)) != _NOT_GIVEN
     }
     return {**given, **unknown}
+
+
+def misplaced_option(argument: str, command: str, flags: Iterable[str] = ()) -> str:
+    """What is wrong with an option where the preset or file belongs: its place, or that there is none of that name.
+
+    `command` is what comes before the options, and `flags` are the other ones that it takes.
+    """
+    option = argument.partition("=")[0]
+    shown = inert_line(option, 60)
+    key = option.lstrip("-").replace("-", "_")
+    if key in {known for known, _ in keys()}:
+        return f"{shown}: the preset or TOML file comes first: {command} {shown} ..."
+    near = difflib.get_close_matches(option.lower(), flags, n=1)
+    hint = f"; did you mean {near[0]}?" if near else did_you_mean(key)
+    return f"unknown option {shown}{hint}"
 
 
 def options_help() -> str:

@@ -1,12 +1,14 @@
 """The presets: one TOML file each in configs/. Free of pydantic and torch, so that the first frame can list them."""
 
 import difflib
+import shlex
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from minigpt.errors import UserError
 from minigpt.inert import inert_line
-from minigpt.paths import expand_home, presets_dir
+from minigpt.paths import expand_home, presets_dir, runs_dir
 
 
 @dataclass(frozen=True)
@@ -40,9 +42,13 @@ def find_target(target: str) -> Path:
             return path
     except (OSError, ValueError):
         return path  # such as a name too long: reading it says so
+    shown = inert_line(target)
+    with suppress(OSError, ValueError):
+        if (runs_dir() / target / "config.toml").is_file():
+            raise UserError(f"{shown}: is a run. To go on with it: minigpt train --resume {shlex.quote(shown)}")
     near = difflib.get_close_matches(target, names, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]}?" if near else "."
     raise UserError(
-        f"{inert_line(target)}: neither a preset nor a file{hint} "
+        f"{shown}: neither a preset nor a file{hint} There is no run of that name either: `minigpt runs` lists them. "
         f"Presets: {', '.join(sorted(names))}. A path of your own ends in .toml."
     )

@@ -4,7 +4,6 @@ import errno
 import fcntl
 import os
 import re
-import secrets
 import shutil
 import stat
 import time
@@ -100,7 +99,7 @@ def delete_run(run: RunDirectory) -> None:
             raise UserError(f"{shown}: holds no run any more; nothing was deleted")
         with _held(run, "deleted"):
             _require_removable(run.path)
-            rest = run.path.with_name(f".{secrets.token_hex(8)}.deleted")
+            rest = run.path.with_name(f".{os.urandom(8).hex()}.deleted")
             run.path.rename(rest)
     except FileNotFoundError:
         raise UserError(f"{shown}: is not there any more") from None

@@ -4,13 +4,15 @@ import math
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from minigpt.files import read_limited
 from minigpt.journal import JournalTail, count_in, text_in
-from minigpt.metrics import Metrics
 from minigpt.run_files import size_on_disk
 from minigpt.rundir import RunDirectory, RunState, last_state_event, last_written, list_runs, state_of
+
+if TYPE_CHECKING:
+    from minigpt.metrics import Metrics
 
 LIVE = frozenset({RunState.TRAINING, RunState.PAUSED})
 
@@ -120,11 +122,15 @@ class _Reader:
     """Follows one run's files."""
 
     def __init__(self, run: RunDirectory, curve: int) -> None:
+        from minigpt.metrics import Metrics  # here: the home screen's first frame shows no runs yet
+
         self._run = run
         self._width = curve
         self._metrics = Metrics(run.metrics_file)
         self._events = JournalTail(run.events_file)
         self._last_event: str | None = None
+        self._event_step: tuple[int, int] = (0, 0)
+        """Attempt and step of the newest event that tells them."""
         self._max_steps: int | None = None
         self._live = False
         self._begun = False
@@ -140,7 +146,12 @@ class _Reader:
             if self._events.restarts != restarts:
                 restarts = self._events.restarts
                 self._last_event = self._max_steps = None
+                self._event_step = (0, 0)
             self._last_event = last_state_event(events, self._last_event)
+            for row in reversed(events):
+                if (step := count_in(row, "step")) is not None:
+                    self._event_step = (count_in(row, "attempt") or 1, step)
+                    break
             limits = [limit for row in events if (limit := count_in(row, "max_steps")) is not None]
             self._max_steps = limits[-1] if limits else self._max_steps
         if not self._begun:
@@ -155,6 +166,12 @@ class _Reader:
             self._metrics.poll(_BITE)
         return True
 
+    def _step(self) -> int | None:
+        """That of the newest row, or of an event behind it: a run is stopped between two rows, and saved there."""
+        step: int | None = self._metrics.last.get("step")
+        attempt, event_step = self._event_step
+        return max(step, event_step) if step is not None and attempt == self._metrics.attempt else step
+
     def keep_cache(self) -> None:
         """Keep what was read of a long run for the next time."""
         if self._metrics.offset - self._cached > _LONG:
@@ -166,7 +183,7 @@ class _Reader:
         return RunSummary(
             run=self._run,
             state=state_of(self._live, self._last_event),
-            step=self._metrics.last.get("step"),
+            step=self._step(),
             max_steps=self._max_steps,
             train_loss=self._metrics.newest("train_loss"),
             val_loss=self._metrics.newest("val_loss"),
@@ -178,7 +195,7 @@ class _Reader:
         )
 
 
-def curve_of(metrics: Metrics, width: int) -> tuple[float, ...]:
+def curve_of(metrics: "Metrics", width: int) -> tuple[float, ...]:
     """The training loss in at most `width` values: means of equal stretches of steps, nan for one with a gap in it."""
     import numpy as np  # here: `minigpt runs` does without it
 

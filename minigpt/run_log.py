@@ -5,17 +5,18 @@ from contextlib import suppress
 from typing import Any
 
 from minigpt.journal import JournalWriter
-from minigpt.rundir import RunDirectory
+from minigpt.rundir import RunDirectory, RunLock
 
 
 class RunLog:
     """The three growing files of a run, for the holder of its lock. `attempt` stands in every event."""
 
-    def __init__(self, run: RunDirectory, attempt: int) -> None:
+    def __init__(self, run: RunDirectory, lock: RunLock, attempt: int) -> None:
         self.attempt = attempt
-        self.metrics = JournalWriter(run.metrics_file)
-        self.events = JournalWriter(run.events_file)
-        self.samples = JournalWriter(run.samples_file)
+        # A directory without our lock may be that of another run which has taken the name.
+        self.metrics = JournalWriter(run.metrics_file, lock.is_in_place)
+        self.events = JournalWriter(run.events_file, lock.is_in_place)
+        self.samples = JournalWriter(run.samples_file, lock.is_in_place)
         self._all = (self.metrics, self.events, self.samples)
 
     def event(self, step: int, event: str, **values: Any) -> None:
@@ -45,6 +46,10 @@ class RunLog:
         """Make what was written durable. Raises OSError. May be called from any thread."""
         for journal in self._all:
             journal.sync()
+
+    def is_in_place(self) -> bool:
+        """Whether any of those files lies where it was made: then the directory is still that of this run."""
+        return any(journal.is_in_place() for journal in self._all)
 
     def make_again(self) -> None:
         """Write those files anew that are not in their place any more. Raises OSError."""

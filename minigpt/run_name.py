@@ -1,6 +1,6 @@
 """Names for runs that people can tell apart and say aloud."""
 
-import secrets
+import random
 from datetime import date
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
@@ -25,7 +25,9 @@ def new_run_name(preset: str) -> str:
 
     A preset may be any file's name: what has no place in a run's name becomes a dash.
     """
-    # The system's randomness: drawing from a seeded generator here would change what a seed means.
+    # The system's randomness: drawing from a seeded generator here would change what a seed means. Not `secrets`,
+    # which has the same but is not imported otherwise: the first frame waits for it.
+    chance = random.SystemRandom()
     kind = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in preset)[:60]
-    words = f"{secrets.choice(_ADJECTIVES.split())}-{secrets.choice(_ANIMALS.split())}"
+    words = f"{chance.choice(_ADJECTIVES.split())}-{chance.choice(_ANIMALS.split())}"
     return f"{date.today().isoformat()}-{kind}-{words}"

@@ -4,7 +4,6 @@ import errno
 import fcntl
 import os
 import re
-import secrets
 import shutil
 import time
 from collections.abc import Iterable, Iterator
@@ -48,6 +47,10 @@ class Checkpoint:
     def info(self) -> dict[str, Any]:
         """Its checkpoint.json: step, val_loss (null without an evaluation there) and more; empty if unreadable."""
         return read_json(self.path / "checkpoint.json")
+
+
+class HeldByAnotherError(UserError):
+    """Another process trains the run."""
 
 
 @dataclass
@@ -129,7 +132,7 @@ class RunDirectory:
                 f"{inert_line(str(path))}: exists already, and no run is ever started over. "
                 f"Go on with it by `minigpt train --resume {inert_line(str(path))}`, or choose another --run.dir."
             )
-        building = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
+        building = path.with_name(f".{path.name}.{os.urandom(4).hex()}.new")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             building.mkdir(mode=0o700)
@@ -152,7 +155,8 @@ class RunDirectory:
     def make_again(self, config: "Config", tokenizer: "Tokenizer", lock: "RunLock") -> None:
         """Put back what has vanished of a run that is being trained: the directory, its lock, what it began with.
 
-        Raises OSError. What somebody has put in its place is left alone; the lock's holder must have made sure of that.
+        Raises OSError, and HeldByAnotherError. What somebody has put in its place is left alone; the lock's holder
+        must have made sure of that.
         """
         from minigpt.tokenizer import save_tokenizer
 
@@ -160,17 +164,20 @@ class RunDirectory:
         if not lock.is_in_place():
             try:
                 descriptor = self._take_lock()
+            except HeldByAnotherError:
+                raise
             except UserError as error:
                 raise OSError(errno.EBUSY, str(error)) from None
             os.close(lock.descriptor)
             lock.descriptor = descriptor
             lock.sign()
-        for directory in (self.checkpoints_dir, self.commands_dir, self.chat_dir):
-            directory.mkdir(mode=0o700, exist_ok=True)
         if not self.config_file.exists():
             write_atomically(self.config_file, config.to_toml())
         if not self.tokenizer_file.exists():
             save_tokenizer(tokenizer, self.tokenizer_file)
+        # checkpoints/ comes last: while it is missing this is done again.
+        for directory in (self.commands_dir, self.chat_dir, self.checkpoints_dir):
+            directory.mkdir(mode=0o700, exist_ok=True)
 
     def config(self) -> "Config":
         """The run's own configuration. Raises UserError if its file is damaged."""
@@ -184,7 +191,7 @@ class RunDirectory:
     def locked(self, descriptor: int | None = None) -> Iterator["RunLock"]:
         """Hold the run for training: with a new lock, or with the one that `descriptor` inherited.
 
-        Raises UserError while another process does.
+        Raises HeldByAnotherError while another process does, and UserError if it cannot be locked.
         """
         lock = RunLock(self.lock_file, self._take_lock() if descriptor is None else descriptor)
         try:
@@ -197,21 +204,25 @@ class RunDirectory:
         from minigpt.securing import secure
 
         secure(self)
-        # Not inheritable: a child process must not keep a run alive whose trainer is gone.
-        try:
-            descriptor = os.open(self.lock_file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise UserError(f"{inert_line(str(self.path))}: cannot be written to: {error.strerror}") from None
         deadline = time.monotonic() + 1.0
         while True:
+            # Not inheritable: a child process must not keep a run alive whose trainer is gone.
+            try:
+                descriptor = os.open(self.lock_file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            except OSError as error:
+                raise UserError(f"{inert_line(str(self.path))}: cannot be written to: {error.strerror}") from None
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return descriptor
+                # Deleted or renamed since it was opened, it would keep nobody out.
+                if RunLock(self.lock_file, descriptor).is_in_place():
+                    return descriptor
+                if time.monotonic() > deadline:
+                    raise OSError(errno.EBUSY, "its lock is replaced again and again")
             except BlockingIOError:
                 # A viewer asking `is_live` holds it for microseconds, a trainer for good.
                 if time.monotonic() > deadline:
                     os.close(descriptor)
-                    raise UserError(
+                    raise HeldByAnotherError(
                         f"{inert_line(self.name)}: is being trained by another process already; "
                         f"watch it with `minigpt-tui {inert_line(str(self.path))}`"
                     ) from None
@@ -219,6 +230,7 @@ class RunDirectory:
             except OSError as error:  # some network file systems have no locks
                 os.close(descriptor)
                 raise UserError(f"{inert_line(str(self.path))}: cannot be locked: {error.strerror}") from None
+            os.close(descriptor)
 
     def is_live(self) -> bool:
         """Whether a process holds the run's lock, that is: trains it or is about to."""
@@ -245,14 +257,24 @@ class RunDirectory:
     # ── checkpoints ───────────────────────────────────────────────────────────────────────────────────────────
 
     def checkpoints(self) -> list[Checkpoint]:
-        """The complete checkpoints, oldest first. A name counts as complete: it is given by a rename at the end."""
-        found = []
+        """The complete checkpoints, oldest first. A name counts as complete: it is given by a rename at the end.
+
+        None where that cannot be read.
+        """
         try:
-            if self.checkpoints_dir.is_symlink():
-                return []  # they would be somebody else's
-            paths = list(self.checkpoints_dir.iterdir())
+            return self.find_checkpoints()
         except OSError:
             return []
+
+    def find_checkpoints(self) -> list[Checkpoint]:
+        """`checkpoints` for whoever must not take a disk that fails for a run without any. Raises OSError."""
+        if self.checkpoints_dir.is_symlink():
+            return []  # they would be somebody else's
+        try:
+            paths = list(self.checkpoints_dir.iterdir())
+        except FileNotFoundError:
+            return []
+        found = []
         for path in paths:
             match = _CHECKPOINT_NAME.fullmatch(path.name)
             if match and path.is_dir() and not path.is_symlink():

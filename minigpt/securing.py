@@ -15,7 +15,7 @@ def secure(run: "RunDirectory") -> None:
     """Raise UserError if a file or directory that a training writes to is a link, or of another kind.
 
     A run may come from a stranger, and what is appended, taken or pruned through a link would be somebody's own files.
-    From a commands/ that others may write to, that right is taken.
+    Where others may write to a run's directory or to its commands/, that right is taken from them.
     """
     directories = (run.checkpoints_dir, run.commands_dir, run.chat_dir, run.evaluations_dir)
     files = (run.metrics_file, run.events_file, run.samples_file, run.lock_file, run.console_file, run.best_file)
@@ -37,6 +37,8 @@ def secure(run: "RunDirectory") -> None:
             )
         if not is_kind(mode):
             raise UserError(f"{inert_line(str(path))}: is no {kind}, as it has to be for the run to go on")
-        if path == run.commands_dir and mode & 0o022:
-            with suppress(OSError):  # not ours: then its owner decides
-                path.chmod(stat.S_IMODE(mode) & ~0o022)
+    for path in (run.path, run.commands_dir):
+        with suppress(OSError):  # missing, or not ours: then its owner decides
+            mode = stat.S_IMODE(path.stat().st_mode)
+            if mode & 0o022:
+                path.chmod(mode & ~0o022)

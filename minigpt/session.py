@@ -107,11 +107,10 @@ class TrainingSession(threading.Thread):
         except _StopRequestedError:
             self.outcome = "stopped"
         except UserError as error:
-            self.error = error
+            self.error = _without_frames(error)
         except BaseException as error:  # noqa: BLE001 - whatever it was, it belongs on the screen, not on stderr
             self._log(traceback.format_exc())
-            # Its frames would keep the model, and the memory of the device, for as long as the screen shows it.
-            self.error = error.with_traceback(None)
+            self.error = _without_frames(error)
         finally:
             self._trainer = None
             self.phase = "ended"
@@ -137,8 +136,6 @@ class TrainingSession(threading.Thread):
             config = _with_steps(config, data)
         run = self._resume or RunDirectory.create(config, self._preset, data.tokenizer)
         with run.locked(self._lock_descriptor) as lock:
-            if changed:
-                _write_config(run, config)
             if self._lock_descriptor is None:
                 take_commands(run.commands_dir)  # they were meant for an attempt that is gone
             for name, path in (("events", run.events_file), ("metrics", run.metrics_file)):
@@ -148,6 +145,8 @@ class TrainingSession(threading.Thread):
                 self.phase = "building the model"
                 preset = "" if self._resume is not None else self._preset
                 self._trainer = Trainer(run, config, data, device, lock=lock, changed=changed, preset=preset)
+                if changed:  # written only now, when nothing refuses them any more
+                    self._write_config(run, config)
                 if self._hand_over_failure:
                     failure = f"not handed over: {self._hand_over_failure}. The training goes on where it was."
                     self._trainer.notices.append(("detach", failure))
@@ -155,9 +154,10 @@ class TrainingSession(threading.Thread):
                 outcome = self._trainer.train(self._stop_requested, self._detach_requested)
                 if outcome != "detach":
                     return outcome
-                if self._hand_over(run, lock):
+                # As the training has it, which memory may have changed; the file is anybody's.
+                config, changed = self._trainer.config, {}
+                if self._hand_over(run, lock, config.device.type):
                     return "detached"
-                config, changed = run.config(), {}
 
     def _config_and_changes(self) -> "tuple[Config, Changes]":
         if self._resume is None:
@@ -167,14 +167,14 @@ class TrainingSession(threading.Thread):
 
         return resumed_config(self._resume, self._changes)
 
-    def _hand_over(self, run: RunDirectory, lock: RunLock) -> bool:
+    def _hand_over(self, run: RunDirectory, lock: RunLock, device: str) -> bool:
         """Let a successor train on; whether it does. The model here is gone: a device may have no room for two."""
         from minigpt.detaching import hand_over
         from minigpt.device import free_memory
 
         self.phase = "handing over"
         self._trainer = None
-        free_memory(run.config().device.type)
+        free_memory(device)
         successor = hand_over(run, lock.descriptor, self._stop_requested)
         if isinstance(successor, int):
             self.successor = successor
@@ -199,6 +199,15 @@ class TrainingSession(threading.Thread):
         expected = kept[-1].info().get("corpus_sha256") if kept else None
         return load_training_data(config, load_tokenizer(self._resume.tokenizer_file), progress, expected)
 
+    def _write_config(self, run: RunDirectory, config: Config) -> None:
+        try:
+            write_atomically(run.config_file, config.to_toml())
+        except OSError as error:
+            assert self._trainer is not None
+            self._trainer.log.close()
+            shown = inert_line(str(run.config_file))
+            raise UserError(f"{shown}: cannot be written: {error.strerror}; nothing was changed") from None
+
     def _log(self, text: str) -> None:
         run = self.run_directory or self._resume
         if run is None:
@@ -212,12 +221,11 @@ class TrainingSession(threading.Thread):
             return  # the error itself is still shown; only its traceback is lost
 
 
-def _write_config(run: RunDirectory, config: Config) -> None:
-    try:
-        write_atomically(run.config_file, config.to_toml())
-    except OSError as error:
-        shown = inert_line(str(run.config_file))
-        raise UserError(f"{shown}: cannot be written: {error.strerror}; nothing was changed") from None
+def _without_frames(error: BaseException) -> BaseException:
+    # They would keep the model, and the memory of the device, for as long as the screen shows the error; so would those
+    # of what it was raised from.
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
 
 
 class _StopRequestedError(Exception):

@@ -12,11 +12,16 @@ _LEAST_RISE = 0.05  # of the loss: a run that has settled has hardly any deviati
 
 
 class Spikes:
-    """Takes the training loss row by row; one that is high for many rows is told once."""
+    """Takes the training loss row by row; one that is high for many rows is told once.
+
+    `losses` are the last ones before, those of a hundred rows for the same answers as if it had taken all of them.
+    """
 
     def __init__(self, losses: Iterable[float] = ()) -> None:
-        self._losses = deque((loss for loss in losses if math.isfinite(loss)), maxlen=_WINDOW)
+        self._losses: deque[float] = deque(maxlen=_WINDOW)
         self._in_spike = False
+        for loss in losses:
+            self.take(loss)
 
     def take(self, loss: float) -> bool:
         """Whether a spike begins with this row: 6 standard deviations above the median of the rows before.

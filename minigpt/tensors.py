@@ -10,8 +10,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
-from minigpt.errors import UserError
-from minigpt.files import open_regular
+from minigpt.device import is_out_of_memory
+from minigpt.errors import UnreadableError, UserError
+from minigpt.files import is_unfit, open_regular
 from minigpt.inert import inert_line
 
 Shape = tuple[int, ...]
@@ -23,36 +24,53 @@ _WIDEST = 8  # bytes of a number
 def read_tensors(path: Path, check: Callable[[dict[str, Shape]], None]) -> dict[str, Tensor]:
     """The tensors of a file, once `check` has let the shapes pass that its header names.
 
-    Raises UserError if the file is missing or damaged, or has numbers in it that are not finite, and what `check`
-    raises. The file is read and not mapped: one that is cut meanwhile must not take the process down.
+    Raises UserError if the file is missing or damaged, or has numbers in it that are not finite, UnreadableError if
+    that cannot be told, and what `check` raises. The file is read and not mapped: one that is cut meanwhile must not
+    take the process down.
     """
     shown = inert_line(str(path))
     try:
-        with open_regular(path) as file:
-            size = file.seek(0, 2)
-            file.seek(0)
-            length = int.from_bytes(file.read(8), "little")
-            if not 2 <= length <= min(_LARGEST_HEADER, size - 8):
-                raise ValueError("it has no header")
-            shapes = _shapes(json.loads(file.read(length)))
-            check(shapes)
-            if size - 8 - length > _WIDEST * sum(map(math.prod, shapes.values())):
-                raise ValueError("it is larger than its header says")
-            file.seek(0)
-            read: dict[str, Tensor] = load(file.read(size))
+        return _read_tensors(path, check)
     except FileNotFoundError:
         raise UserError(f"{shown}: is missing") from None
     except OSError as error:
-        raise UserError(f"{shown}: cannot be read: {error.strerror or error}") from None
-    except (SafetensorError, ValueError, KeyError, TypeError, AssertionError, RecursionError, RuntimeError) as error:
+        kind = UserError if is_unfit(error) else UnreadableError
+        raise kind(f"{shown}: cannot be read: {error.strerror or error}") from None
+    except (
+        SafetensorError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AssertionError,
+        RecursionError,
+        RuntimeError,
+        MemoryError,
+    ) as error:
+        if is_out_of_memory(error):
+            raise UnreadableError(f"{shown}: cannot be read: there is not enough memory for it") from None
         raise UserError(f"{shown}: is damaged: {inert_line(str(error))}") from None
+
+
+def _read_tensors(path: Path, check: Callable[[dict[str, Shape]], None]) -> dict[str, Tensor]:
+    with open_regular(path) as file:
+        size = file.seek(0, 2)
+        file.seek(0)
+        length = int.from_bytes(file.read(8), "little")
+        if not 2 <= length <= min(_LARGEST_HEADER, size - 8):
+            raise ValueError("it has no header")
+        shapes = _shapes(json.loads(file.read(length)))
+        check(shapes)
+        if size - 8 - length > _WIDEST * sum(map(math.prod, shapes.values())):
+            raise ValueError("it is larger than its header says")
+        file.seek(0)
+        read: dict[str, Tensor] = load(file.read(size))
     # Into memory of torch's own, which is aligned: sums must not depend on where a file was read to.
     tensors = {name: read.pop(name).clone() for name in list(read)}
     if {name: tuple(tensor.shape) for name, tensor in tensors.items()} != shapes:  # such as one named twice
-        raise UserError(f"{shown}: is damaged: its header can be read in two ways")
+        raise ValueError("its header can be read in two ways")
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-            raise UserError(f"{shown}: is damaged: {inert_line(name)} has numbers in it that are not finite")
+            raise ValueError(f"{name} has numbers in it that are not finite")
     return tensors
 
 

@@ -1,6 +1,7 @@
 """The training loop. It knows nothing of any screen: it writes the run directory and polls it for commands."""
 
 import contextlib
+import errno
 import math
 import os
 import threading
@@ -32,13 +33,14 @@ from minigpt.optimizer import learning_rate_at
 from minigpt.peak_flops import flops_per_token, peak_flops
 from minigpt.restoring import restore_newest
 from minigpt.run_log import RunLog
-from minigpt.rundir import RunDirectory, RunLock
+from minigpt.rundir import Checkpoint, RunDirectory, RunLock
 from minigpt.sampling import Sampling
 from minigpt.saving import RETRY_INTERVAL, Saver, answer, reason_of
 from minigpt.spikes import Spikes
 from minigpt.windows import BATCH_TOKENS
 
 _POLL_INTERVAL = 0.05  # seconds between two looks into commands/
+_LOCK_INTERVAL = 3.0  # seconds between two looks whether the lock is still in its place
 _NONFINITE_IN_A_ROW = 3  # steps left out one after the other, and the training has diverged
 
 
@@ -67,31 +69,33 @@ class Trainer:
         self.threads = configure_threads(config.device)
         self.learner = Learner(config, data.tokenizer.vocab_size, device, self._notice)
         self.batches = Batches(data.train, config.train.batch_size, config.data.batches, config.train.seed)
-        self.learning_rate = 0.0
         self.steps_done = 0
         """In this process, for whoever waits for the first one."""
         self.detach_failure = ""
         """Why the run could not be handed over when that was asked for last."""
+        self._lock = lock
         self._changed = changed or {}
         self._preset = preset
         self._rows_written = 0
         self._row_steps = 0
-        self._next_poll = 0.0
+        self._next_poll = self._next_look_at_lock = 0.0
         self._process = psutil.Process()
         self._commands: deque[Command] = deque()
         self._stop_command: Command | None = None
         self.notices = [("corpus", notice) for notice in data.notices]
         """Kinds and messages of what is to be said once it begins."""
         self._recovered_to = -1
+        self._abandoned: list[Checkpoint] = []
         self._evaluation_tokens = BATCH_TOKENS
         self._own_metrics = Metrics(run.metrics_file)
         run.clear_unfinished()
         restored = restore_newest(run, self.learner, data, lambda text: self.notices.append(("checkpoint", text)))
         self.counters = restored or Counters()
         self.resumed_from = None if restored is None else restored.step
-        attempts = (count_in(row, "attempt") or 0 for row in journal_rows(run.events_file))
+        self._own_metrics.read_all()
+        self._spikes = self._spikes_so_far()
         try:
-            self.log = RunLog(run, attempt=1 + max(attempts, default=0))
+            self.log = RunLog(run, lock, attempt=1 + self._last_attempt())
         except OSError as error:
             raise UserError(f"{inert_line(str(run.path))}: cannot be written to: {reason_of(error)}") from None
         self.saver = Saver(run, lock, self.log, data.tokenizer)
@@ -109,7 +113,9 @@ class Trainer:
                 return self._train()
             except Exception as error:
                 self.saver.finish()
-                self._event("failed", message=str(error) or type(error).__name__)
+                with contextlib.suppress(OSError):
+                    if self._lock.is_in_place():  # or whoever trains it by now would seem to have failed
+                        self._event("failed", message=str(error) or type(error).__name__)
                 raise
 
     def _train(self) -> str:
@@ -119,30 +125,34 @@ class Trainer:
         if self.config.device.compile:
             self.learner.compile()
         self.learner.model.train()
-        self._own_metrics.read_all()
-        self._spikes = Spikes(self._own_metrics.series("train_loss")[1][-100:].tolist())
         self._clock = Clock(self.counters.elapsed)
-        end = None if self.counters.after_step_is_due else self._end()
-        while end is None:
+        end = self._end_before_step()
+        while True:
             if self.counters.after_step_is_due:
                 with contextlib.suppress(_AskedToEndError):
                     end = self._after_step()
-            if end is None:
-                outcome = self._obey_commands()
-                if outcome is not None:
-                    return outcome
+            if end is not None:
+                attempt = self.log.attempt
+                self._save_in_the_end()
+                if self.log.attempt == attempt:
+                    break
+                end = self._end_before_step()  # it has gone back
+                continue
+            outcome = self._obey_commands()
+            if outcome is not None:
+                return outcome
+            if not self.counters.after_step_is_due:  # broken off, or gone back to where it is
                 self._step()
-        self._save_in_the_end()
-        self._event("finished", reason=end)
+        self._tell_the_end("finished", reason=end)
         return "finished"
 
     def _step(self) -> None:
         counters = self.counters
         ids, targets = self.batches.at(counters.step)
-        self.learning_rate = learning_rate_at(counters.step, self.config.train, self._progress())
-        self.learning_rate *= counters.learning_rate_scale
+        scheduled = learning_rate_at(counters.step, self.config.train, self._progress())
+        counters.learning_rate = scheduled * counters.learning_rate_scale
         try:
-            applied = self.learner.update(ids, targets, self.learning_rate)
+            applied = self.learner.update(ids, targets, counters.learning_rate)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
@@ -179,6 +189,10 @@ class Trainer:
     def _end(self) -> str | None:
         """Which limit has been reached: "steps", "time" or "patience"; None if the training goes on."""
         return self.counters.end(self.config.train, self._clock.elapsed())
+
+    def _end_before_step(self) -> str | None:
+        # What is due at this step comes first.
+        return None if self.counters.after_step_is_due else self._end()
 
     def _after_step(self) -> str | None:
         counters, step, train = self.counters, self.counters.step, self.config.train
@@ -227,7 +241,7 @@ class Trainer:
                 self._obey(self._commands.popleft())
             if self._stop.is_set():
                 self._save_in_the_end()
-                self._event("stopped", **answer(self._stop_command))
+                self._tell_the_end("stopped", **answer(self._stop_command))
                 return "stopped"
             if self._detach.is_set() and self._can_detach():
                 self._event("handing_over")
@@ -242,11 +256,22 @@ class Trainer:
             return
         self._next_poll = now + _POLL_INTERVAL
         for command in take_commands(self.run.commands_dir):
-            if command.name == "stop":
+            if command.name != "stop":
+                self._commands.append(command)
+            elif self._stop_command is None:
                 self._stop_command = command
                 self._stop.set()
             else:
-                self._commands.append(command)
+                self._decline(command)
+        if now >= self._next_look_at_lock:
+            self._next_look_at_lock = now + _LOCK_INTERVAL
+            self._keep_lock()
+
+    def _keep_lock(self) -> None:
+        # Without it in its place another process may begin to train the run. Raises UserError if one has.
+        with contextlib.suppress(OSError):  # a checkpoint tells what cannot be made again
+            if not self._lock.is_in_place():
+                self.saver.make_directory_again(self.config, self.counters.step)
 
     def _obey(self, command: Command) -> None:
         match command.name:
@@ -262,7 +287,10 @@ class Trainer:
             case "sample":
                 self._sample(command)
             case _:
-                self._event("notice", message=f"{command.name}: nothing to do", command=command.id)
+                self._decline(command)
+
+    def _decline(self, command: Command) -> None:
+        self._event("notice", message=f"{command.name}: nothing to do", command=command.id)
 
     def _can_detach(self) -> bool:
         """Save for a successor. If that cannot be the request is dropped, and why is said."""
@@ -332,7 +360,7 @@ class Trainer:
         if counters.steps_since_row + counters.nonfinite_steps:
             steps = counters.steps_since_row
             row["train_loss"] = float(learner.loss_sum) / steps if steps else math.nan
-            row["learning_rate"] = self.learning_rate
+            row["learning_rate"] = counters.learning_rate
             row["grad_norm"] = math.nan if learner.grad_norm is None else float(learner.grad_norm)
         if counters.nonfinite_steps:
             row["nonfinite_steps"] = counters.nonfinite_steps
@@ -437,8 +465,9 @@ class Trainer:
         """Begin to write a checkpoint of this step."""
         if not self.learner.is_finite():
             self._go_back_from_divergence()
+        self._remove_abandoned()
         counters = self.counters
-        best = counters.best_val_loss if counters.best_step == counters.step else None
+        best = (counters.best_step, counters.best_val_loss) if counters.best_step >= 0 else None
         with self._clock.besides():
             self.saver.save(self.config, counters.step, self._snapshot, best=best, command=command)
 
@@ -453,10 +482,35 @@ class Trainer:
             if self._stop.is_set() and tries >= 3:
                 reason = reason_of(self.saver.error) if self.saver.error else ""
                 raise UserError(f"step {self.counters.step:,} could not be saved: {reason}; {self.saver.kept()}")
-            if self._stop.is_set():
-                time.sleep(1)
-            else:
-                self._stop.wait(RETRY_INTERVAL / 3)
+            self._wait_for_room()
+
+    def _tell_the_end(self, event: str, **values: Any) -> None:
+        """Say how it ended. This waits for room too: without these words the run would seem to have crashed."""
+        self._event(event, **values)
+        tries = 0
+        while (error := self.log.error) is not None and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            self.saver.look()
+            tries += 1
+            if self._stop.is_set() and tries >= 3:
+                return
+            self._wait_for_room()
+            with contextlib.suppress(OSError):
+                self.log.flush()
+
+    def _wait_for_room(self) -> None:
+        """Between two attempts to write in the end, where nothing is left to do but to obey."""
+        if self._stop.is_set():
+            time.sleep(1)
+            return
+        again_at = time.monotonic() + RETRY_INTERVAL / 3
+        while time.monotonic() < again_at and not self._stop.wait(_POLL_INTERVAL):
+            self._poll_commands()
+            while self._commands:
+                command = self._commands.popleft()
+                if command.name == "pause":
+                    self._decline(command)
+                else:
+                    self._obey(command)
 
     def _snapshot(self) -> Snapshot:
         return Snapshot.take(self.counters.step, self.learner.speaker, self.learner.tensors(), self._info())
@@ -520,24 +574,48 @@ class Trainer:
 
     def _go_back(self, recoveries: int, learning_rate_scale: float) -> None:
         """Take up the newest checkpoint, or the one before if that has led here already, as a new attempt."""
-        newest = self.run.checkpoints()
-        before = newest[-1].step if newest[-1].step == self._recovered_to and len(newest) > 1 else None
+        kept = [checkpoint for checkpoint in self.run.checkpoints() if checkpoint not in self._abandoned]
+        before = kept[-1].step + (kept[-1].step != self._recovered_to or len(kept) == 1)
         restored = restore_newest(
             self.run, self.learner, self.data, lambda text: self._notice("checkpoint", text), before
         )
         assert restored is not None
         self.counters = restored
         self.counters.recoveries, self.counters.learning_rate_scale = recoveries, learning_rate_scale
-        for checkpoint in self.run.checkpoints():
-            if checkpoint.step > restored.step:
-                remove_checkpoint(checkpoint)
+        self._abandoned = [checkpoint for checkpoint in self.run.checkpoints() if checkpoint.step > restored.step]
+        self._remove_abandoned()
         self._recovered_to = self.resumed_from = restored.step
+        paused = self._clock.paused
         self._clock = Clock(restored.elapsed)
+        if paused:
+            self._clock.pause()
+        self._own_metrics.read_all()
+        self._spikes = self._spikes_so_far()
         self._row_steps = self._rows_written = 0
         self.log.attempt += 1
         # Whoever is killed now goes on from here, and with the lower rate.
         with contextlib.suppress(OSError):
             write_checkpoint_info(self.run.checkpoint(str(restored.step)).path, restored.step, self._info())
+
+    def _remove_abandoned(self) -> None:
+        """Remove what was saved on a way that has been left, as far as the disk lets it; a save tries again."""
+        for checkpoint in list(self._abandoned):
+            with contextlib.suppress(OSError):
+                if checkpoint.path.exists():
+                    remove_checkpoint(checkpoint)
+                self._abandoned.remove(checkpoint)
+
+    def _spikes_so_far(self) -> Spikes:
+        # An attempt that was left behind has rows beyond this step.
+        steps, losses = self._own_metrics.series("train_loss")
+        last = self.counters.step - self.counters.after_step_is_due
+        return Spikes(losses[steps <= last][-100:].tolist())
+
+    def _last_attempt(self) -> int:
+        # Any of these files may be lost, and for readers the rows of an attempt that is not the last do not count.
+        events = [count_in(row, "attempt") or 0 for row in journal_rows(self.run.events_file)]
+        infos = [count_in(checkpoint.info(), "attempt") or 0 for checkpoint in self.run.checkpoints()[-1:]]
+        return max([self._own_metrics.attempt, *events, *infos])
 
 
 class _AskedToEndError(Exception):

@@ -23,6 +23,11 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
+# The programs that the tests start are to be this checkout's, not whichever is installed.
+_ROOT = Path(__file__).resolve().parents[1]
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
+
+
 @pytest.fixture(autouse=True)
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where runs go in this test; not made yet."""
@@ -59,9 +64,8 @@ def tiny_toml(tmp_path: Path) -> Path:
 @pytest.fixture
 def tinyshakespeare() -> Path:
     """Tiny Shakespeare's file; skips the test where it is not at hand."""
-    root = Path(__file__).resolve().parents[1]
     given = os.environ.get("MINIGPT_DATA_DIR")
-    for folder in (*([Path(given)] if given else []), root.parent / "shared" / "data"):
+    for folder in (*([Path(given)] if given else []), _ROOT.parent / "shared" / "data"):
         if (folder / "tinyshakespeare.txt").is_file():
             return folder / "tinyshakespeare.txt"
     pytest.skip("needs tinyshakespeare.txt in MINIGPT_DATA_DIR or ../shared/data")

@@ -1,13 +1,19 @@
 """A training of seconds, for the tests of the trainer."""
 
 import random
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from minigpt.config import Config
 from minigpt.journal import Row, read_journal
 from minigpt.rundir import RunDirectory
 from minigpt.session import TrainingSession
+
+if TYPE_CHECKING:
+    from minigpt.trainer import Trainer
 
 # What may differ between two runs of the same configuration: clocks and memory.
 EXEMPT = {"elapsed", "tokens_per_second", "memory_rss", "attempt", "resumed_from"}
@@ -65,6 +71,21 @@ def finish(session: TrainingSession) -> RunDirectory:
         raise session.error
     assert session.run_directory is not None
     return session.run_directory
+
+
+def in_evaluation(monkeypatch: pytest.MonkeyPatch, step: int, act: "Callable[[Trainer], object]") -> None:
+    """Let something happen once, in the middle of the evaluation at a step."""
+    from minigpt.trainer import Trainer
+
+    look_up, done = Trainer._look_up, []
+
+    def acting(self: Trainer, share: float) -> None:
+        if self.counters.step == step and not done:
+            done.append(step)
+            act(self)
+        look_up(self, share)
+
+    monkeypatch.setattr(Trainer, "_look_up", acting)
 
 
 def rows_by_step(run: RunDirectory) -> dict[int, Row]:

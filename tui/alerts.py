@@ -11,6 +11,7 @@ from typing import Literal
 from minigpt.inert import inert_line, inert_pane
 from minigpt.journal import Row, count_in, number_in, text_in
 from minigpt.rundir import RunState
+from tui.ended import lost_trainer
 from tui.figures import duration, loss_figure
 from tui.following import LONGEST_MESSAGE, Following
 
@@ -143,7 +144,7 @@ class Alerts:
         if not self._was_live or following.state is not RunState.CRASHED or self._end_told:
             return []
         self._end_told = True
-        words = f"The process that trained it is gone. It had come to step {following.step:,}."
+        words = f"{lost_trainer(following).capitalize()}. It had come to step {following.step:,}."
         return [_seen_here(following, "crashed", words, now)]
 
     def _of_stall(self, following: Following, now: float) -> list[Alert]:

@@ -1,14 +1,15 @@
 """The app: which screen is shown, which training this process does, and how both end."""
 
-import gc
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from textual import on
+from textual import events, on
 from textual.app import App, SystemCommand
 from textual.binding import Binding
+from textual.driver import Driver
 from textual.message import Message
 from textual.screen import Screen
 from textual.timer import Timer
@@ -19,6 +20,7 @@ from minigpt.presets import list_presets
 from minigpt.rundir import RunDirectory
 from tui import styles
 from tui.frames import Frames
+from tui.garbage import Garbage
 from tui.screens.dialogs import Choice, ConfirmScreen, KeysScreen, commands_of, keys_of
 from tui.screens.home import HomeScreen
 from tui.settings import AUTO, DEFAULTS, Settings, save_setting
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from minigpt.session import TrainingSession
 
 WATCH_INTERVAL = 0.2  # seconds between two looks at the session's thread
+GARBAGE_INTERVAL = 5.0  # seconds between two thoughts of it; most of them end with the thought
 
 
 class MiniGPTApp(App[None]):
@@ -82,6 +85,7 @@ class MiniGPTApp(App[None]):
         styles.prepare(self)
         self._styled_for = self.theme
         self._frames = Frames()
+        self._garbage = Garbage(monotonic())
         if settings.low_bandwidth:
             self.animation_level = "none"
         self._target = target
@@ -112,9 +116,20 @@ class MiniGPTApp(App[None]):
     def first_frame_painted(self) -> None:
         """Begin what the command line asked for, now that there is something to look at."""
         self.call_later(styles.load_others, self)
+        self.set_interval(GARBAGE_INTERVAL, lambda: self._garbage.look(monotonic()))
         if self._target is not None:
             self._from_command_line = True
             self._begin(Start.from_command_line(self._target, self._options))
+
+    def get_driver_class(self) -> type[Driver]:
+        from tui.driver import Driver as OwnDriver
+
+        return OwnDriver
+
+    async def on_event(self, event: events.Event) -> None:
+        if isinstance(event, events.InputEvent):
+            self._garbage.key_came(monotonic())
+        await super().on_event(event)
 
     def refresh_css(self, animate: bool = True) -> None:
         # Textual announces the theme again when it starts, which takes a tenth of the time to the first frame.
@@ -297,7 +312,7 @@ class MiniGPTApp(App[None]):
         alive = session.is_alive()
         if (run := session.run_directory) is not None and self._announced is None:
             self._announced = run
-            gc.freeze()  # what torch has brought stays: looking through all of it for garbage takes a tenth of a second
+            self._garbage.keep(monotonic())
             self._from_command_line = False
             try:
                 self._on_run(run.console_file)

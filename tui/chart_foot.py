@@ -7,7 +7,7 @@ from rich.cells import cell_len
 from minigpt.inert import inert_line, inert_pane
 from tui.curves import mark_legend, run_mark, shown_alerts
 from tui.figures import duration, short_count
-from tui.grid import ALERT, CURSOR, LABEL, fitted
+from tui.grid import ALERT, CURSOR, LABEL, SOLID, fitted
 from tui.quantities import Quantity
 from tui.scale import axis_labels
 from tui.traces import STEP, Traces
@@ -22,15 +22,16 @@ def foot_lines(
 ) -> list[Entries]:
     """Texts with their roles, line by line, for a pane of that width and height; the names of runs may take a sixth."""
     width, height = size
+    smoothing = f"{SOLID} EMA {view.smoothing:g}" if view.smoothing else "not smoothed"
     said = _cursor(runs, view, extent, width) if view.cursor is not None else _state(view, extent)
+    first = _fitted([(smoothing, LABEL), *said], width)
     if len(runs) == 1:
-        first = _fitted([said], width)
         return [first + _fitted(mark_legend(runs[0], charts), width - sum(cell_len(text) + 2 for text, _ in first))]
     names = [
         (f"{run_mark(number).name} {run_mark(number).point} {run_name(run)}", run_mark(number).role)
         for number, run in enumerate(runs)
     ]
-    return [_fitted([said], width), *_wrapped(names, width, height // 6)]
+    return [first, *_wrapped(names, width, height // 6)]
 
 
 def run_name(run: Traces) -> str:
@@ -58,28 +59,26 @@ def _wrapped(entries: Entries, width: int, most: int) -> list[Entries]:
     return lines
 
 
-def _state(view: ChartView, extent: Extent) -> tuple[str, int]:
-    parts = []
+def _state(view: ChartView, extent: Extent) -> Entries:
     if view.is_zoomed:
         low, high = axis_labels(view.axis, [float(round(one, 6)) for one in view.bounds(extent)])
-        parts.append(f"{_axis_name(view)} {low}–{high}")
-    elif view.axis != STEP:
-        parts.append(f"by {_axis_name(view)}")
-    parts.append(f"EMA {view.smoothing:g}" if view.smoothing else "not smoothed")
-    return " · ".join(parts), LABEL
+        return [(f"{_axis_name(view)} {low}–{high}", LABEL)]
+    return [(f"by {_axis_name(view)}", LABEL)] if view.axis != STEP else []
 
 
 def _axis_name(view: ChartView) -> str:
     return "time" if view.axis == "elapsed" else view.axis
 
 
-def _cursor(runs: Sequence[Traces], view: ChartView, extent: Extent, width: int) -> tuple[str, int]:
+def _cursor(runs: Sequence[Traces], view: ChartView, extent: Extent, width: int) -> Entries:
     """Where the cursor stands, on every axis, and what happened there."""
     assert view.cursor is not None
     first = runs[0]
     step = first.step_at(view.axis, view.cursor)
     low, high = view.bounds(extent)  # about as many cells apart as the pane is wide
     parts = [f"step {step:,.0f}"]
+    if not low <= view.cursor <= high:
+        parts[0] = f"cursor {'◂' if view.cursor < low else '▸'} {parts[0]}"
     near = [
         kind
         for at, kind in shown_alerts(first.following)
@@ -91,4 +90,4 @@ def _cursor(runs: Sequence[Traces], view: ChartView, extent: Extent, width: int)
     parts += [f"epoch {epoch:.4g}"] if epoch is not None else []
     parts += [duration(elapsed)] if elapsed is not None else []
     parts += [f"{short_count(tokens)} tokens"] if tokens is not None else []
-    return " · ".join(parts), CURSOR
+    return [(" · ".join(parts), CURSOR)]

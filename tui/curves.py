@@ -14,14 +14,17 @@ from tui.grid import (
     BROKEN,
     CHECKPOINT,
     FIRST_RUN,
+    HATCHED,
     LABEL,
     MARK,
     PROBLEM,
     RATE,
     RAW,
+    RAW_IN_ASCII,
     RESUMED,
     ROLLBACK,
     RUNS,
+    SOLID,
     SPIKE,
     TRAIN,
     VAL,
@@ -65,10 +68,10 @@ def picture_of(
     unit, size = quantity.unit_for(max(largest, default=0.0))
     words = [f"{quantity.title} ({unit})" if unit else quantity.title]
     words += ["log"] if logarithmic else []
-    words += [("follows" if view.follows else "stays")] if view.is_zoomed else []
     first = runs[0].following
     return Picture(
         title=" · ".join(words),
+        note=("follows" if view.follows else "stays") if view.is_zoomed else "",
         lines=tuple(lines),
         legend=tuple(legend),
         best=_best(runs, quantity, view.axis),
@@ -115,22 +118,22 @@ def _of_one_run(run: Traces, quantity: Quantity, view: ChartView) -> tuple[list[
             # Below the line of the training: it has marks besides.
             lines.insert(0, Line(points, VAL, mark="●", ascii="-", exponential=quantity.exponential))
         elif weight:
-            bands.append(Line(points, RAW, ascii=".", exponential=quantity.exponential))
+            bands.append(Line(points, RAW, band=True, ascii=RAW_IN_ASCII, exponential=quantity.exponential))
             smoothed = run.points(series.metric, view.axis, weight)
             lines.append(Line(smoothed, TRAIN, exponential=quantity.exponential))
         else:
             lines.append(Line(points, TRAIN, exponential=quantity.exponential))
-        value = _said(run, quantity, series, view)
-        if value:
-            sign = "●" if series.is_validation else "⠤"
-            legend.append((" ".join(word for word in (sign, series.label, value) if word), role))
+        if said := _said(run, quantity, series, view):
+            sign = "●" if series.is_validation else HATCHED if weight else SOLID
+            said[0] = " ".join(word for word in (sign, series.label, said[0]) if word)
+            legend.append((" · ".join(said), role))
     return bands + lines, legend
 
 
 def _of_several(
     runs: Sequence[Traces], quantity: Quantity, view: ChartView
 ) -> tuple[list[Line], list[tuple[str, int]]]:
-    lines, legend = [], []
+    lines, legend = list[Line](), list[tuple[str, int]]()
     for number, run in enumerate(runs):
         sign = run_mark(number)
         said = list[str]()
@@ -138,6 +141,12 @@ def _of_several(
             weight = weight_of(run, quantity, series, view)
             points = run.points(series.metric, view.axis, weight)
             validation = series.is_validation and len(quantity.series) > 1
+            if weight:
+                raw = run.points(series.metric, view.axis)
+                # Bands over each other would tell nothing, but a spike of one step is to be seen.
+                lines.insert(
+                    0, Line(raw, sign.role, excursions=True, ascii=RAW_IN_ASCII, exponential=quantity.exponential)
+                )
             lines.append(
                 Line(
                     points,
@@ -145,33 +154,31 @@ def _of_several(
                     mark=sign.point if series.is_validation else "",
                     name=sign.name,
                     dashed=validation,
-                    ascii="-" if series.is_validation else ".",
+                    ascii="-" if series.is_validation else "*",
                     exponential=quantity.exponential,
                 )
             )
-            if value := _said(run, quantity, series, view).partition(" · ")[0]:
-                said.insert(0, f"{sign.point if series.is_validation else sign.name} {value}")
+            if values := _said(run, quantity, series, view):
+                said.insert(0, f"{sign.point if series.is_validation else sign.name} {values[0]}")
         # Side by side there is room for one value of each, if not for the sake of the cursor.
         legend.append((" · ".join(said if view.cursor is not None else said[:1]), sign.role))
     return lines, legend
 
 
-def _said(run: Traces, quantity: Quantity, series: Series, view: ChartView) -> str:
-    """What the legend says of a series: its value at the cursor, or else its newest; empty if it has none."""
+def _said(run: Traces, quantity: Quantity, series: Series, view: ChartView) -> list[str]:
+    """What the legend says of a series: its value at the cursor, or else its newest, and the average there."""
     weight = weight_of(run, quantity, series, view)
     place = view.cursor if view.cursor is not None else float("inf")
     reading = run.reading(series.metric, view.axis, place, weight)
     if reading is None:
-        return ""
-    value = quantity.figure(_raised(reading.value, quantity))
-    if view.cursor is None:
-        return value
-    said = [value]
+        return []
+    said = [quantity.figure(_raised(reading.value, quantity))]
+    if view.cursor is not None and reading.step != round(run.step_at(view.axis, view.cursor)):
+        # Not a part of its own, which could be left out: without it the value would be taken for the cursor's.
+        said[0] += f" at {reading.step:,}"
     if reading.smoothed is not None:
-        said.append(f"EMA {quantity.figure(_raised(reading.smoothed, quantity))}")
-    if reading.step != round(run.step_at(view.axis, view.cursor)):
-        said.append(f"at {reading.step:,}")
-    return " · ".join(said)
+        said.append(f"{SOLID} EMA {quantity.figure(_raised(reading.smoothed, quantity))}")
+    return said
 
 
 def _raised(value: float, quantity: Quantity) -> float:

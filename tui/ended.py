@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from minigpt.errors import UserError
 from minigpt.files import open_regular
 from minigpt.inert import inert_line, inert_pane
-from minigpt.journal import number_in
+from minigpt.journal import count_in, number_in
 from minigpt.rundir import RunDirectory, RunState
 from tui.figures import duration
 from tui.following import Following
@@ -25,7 +25,7 @@ def how_it_ended(following: Following, error: BaseException | None, *, read_only
     run = following.run
     saved = run.checkpoints()
     kept = f"The last checkpoint is that of step {saved[-1].step:,}." if saved else "No checkpoint was saved."
-    resumes = "" if read_only else "r resumes, R with other settings, "
+    resumes = "" if read_only else f"r resumes{'' if saved else ' from the beginning'}, R with other settings, "
     if not run.path.is_dir():
         what = f"{_reason(error, '')}. " if error is not None else ""
         return (
@@ -34,16 +34,23 @@ def how_it_ended(following: Following, error: BaseException | None, *, read_only
         )
     match following.state:
         case RunState.FINISHED:
-            longer = "" if read_only else "r makes it longer, "
+            longer = "" if read_only else "r resumes it with more steps, "
             return f"{_finished(following)} c talks to the model, {longer}Esc goes back."
         case RunState.STOPPED:
             return f"Stopped. {kept} {resumes}Esc goes back."
         case _:
-            why = _reason(error, following.failure()) or "the process that trained it is gone"
+            why = _reason(error, following.failure()) or lost_trainer(following)
             lines = [] if isinstance(error, UserError) else last_words(run, number_in(following.started, "time"))
             name = run.console_file.name
             log = [f"{name if line is lines[0] else '':{len(name)}} │ {line}" for line in lines]
             return "\n".join([f"Crashed: {inert_pane(why).rstrip('.')}. {kept} {resumes}Esc goes back.", *log])
+
+
+def lost_trainer(following: Following) -> str:
+    """Why a run is not trained any more whose files do not tell it."""
+    if count_in(following.started, "pid") == os.getpid():
+        return "its training has ended in this process, without a word why"
+    return "the process that trained it is gone"
 
 
 def _reason(error: BaseException | None, failure: str) -> str:

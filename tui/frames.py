@@ -33,7 +33,7 @@ _PLAIN = Look()
 _BRIDGED = 4
 """So many unchanged cells between changed ones are sent along: to jump over them costs as many bytes."""
 _LAST_SURE = 0x2BFF
-"""Of characters above it terminals disagree how wide they are: lines with them are sent as Textual would."""
+"""Of characters above it terminals disagree how wide they are: once they change, all is sent as Textual would."""
 
 
 class Frames:
@@ -92,17 +92,17 @@ class Frames:
                     begin -= 1
                 while stop < x + len(cells) and not cells[stop - x][0]:
                     stop += 1
-                self._change(y, begin, cells[begin - x : stop - x], pen)
+                if not self._change(y, begin, cells[begin - x : stop - x], pen):
+                    return False
         return True
 
-    def _change(self, y: int, x: int, cells: list[Cell], pen: "_Pen") -> None:
+    def _change(self, y: int, x: int, cells: list[Cell], pen: "_Pen") -> bool:
         before = self._rows[y][x : x + len(cells)]
         if cells == before:
-            return
-        self._rows[y][x : x + len(cells)] = cells
+            return True
         if not all(map(_is_sure, cells)) or not all(map(_is_sure, before)):
-            pen.write(y, x, cells)
-            return
+            return False  # where these cells are on the terminal, nobody knows
+        self._rows[y][x : x + len(cells)] = cells
         changed = [at for at, (old, new) in enumerate(zip(before, cells, strict=True)) if old != new]
         begin = end = changed[0]
         for at in changed[1:]:
@@ -111,6 +111,7 @@ class Frames:
                 begin = at
             end = at
         pen.write(y, x + begin, cells[begin : end + 1])
+        return True
 
 
 class _Frame(CompositorUpdate):
@@ -181,7 +182,9 @@ class _Pen:
 def _cells(strips: Iterable[Strip | None], colors: ColorSystem) -> list[Cell] | None:
     """The cells of strips side by side; None if there is something in them that is more than text and colours."""
     cells: list[Cell] = []
+    expected = 0
     for strip in strips:
+        expected += strip.cell_length if strip is not None else 0
         for text, style, control in strip or ():
             if control or (style is not None and style.link):
                 return None
@@ -197,7 +200,8 @@ def _cells(strips: Iterable[Strip | None], colors: ColorSystem) -> list[Cell] | 
                 elif cells:
                     at = -2 if not cells[-1][0] and len(cells) > 1 else -1
                     cells[at] = (cells[at][0] + character, cells[at][1])
-    return cells
+    # Signs made of several characters: Textual counts some of them otherwise, and places by its own count.
+    return cells if len(cells) == expected else None
 
 
 def _is_sure(cell: Cell) -> bool:

@@ -23,12 +23,17 @@ BLANK, AXIS, LABEL, RECOVERY, RAW, TRAIN, VAL, BEST, PROBLEM, TITLE, CURRENT, CU
 
 SPIKE, ROLLBACK, RESUMED, BEST_MARK, CHECKPOINT, RATE, ALERT, BROKEN = "▲↺┊★◇Δ!×"
 
+SOLID, HATCHED = "⠤⡇"
+"""How a legend names a line, and the single values that it is smoothed from."""
+RAW_IN_ASCII = "."
+
 _SPACE = ord(" ")
 # For terminals without these characters: one of ASCII for each, so that nothing moves.
 _IN_ASCII = str.maketrans(
     {
-        **{"─": "-", "│": "|", "┤": "+", "·": "-", "–": "-", "…": ".", "▸": ">", "⠤": "*", "⣿": ".", "•": "*"},
-        **{SPIKE: "^", ROLLBACK: "<", RESUMED: ":", BEST_MARK: "B", CHECKPOINT: "C", RATE: "L", BROKEN: "x"},
+        **{"─": "-", "│": "|", "┤": "+", "·": "-", "–": "-", "…": ".", "▸": ">", "◂": "<", "•": "*", "⣿": "."},
+        **{SOLID: "*", HATCHED: RAW_IN_ASCII},
+        **{SPIKE: "S", ROLLBACK: "R", RESUMED: ":", BEST_MARK: "B", CHECKPOINT: "C", RATE: "L", BROKEN: "x"},
         **{"●": "o", "■": "#", "◆": "@", "○": "0", "□": "%"},
     }
 )

@@ -62,8 +62,9 @@ def run(arguments: list[str]) -> int:
     arguments = [argument for argument in arguments if argument not in _FLAGS]
     read_only = "--read-only" in flags
     if arguments and arguments[0].startswith("-"):
-        shown = inert_line(arguments[0])
-        return _refuse(f"{shown}: the preset or TOML file comes first: minigpt-tui TARGET {shown} ...")
+        from minigpt.options import misplaced_option
+
+        return _refuse(misplaced_option(arguments[0], "minigpt-tui TARGET", _FLAGS))
     target = arguments[0] if arguments else None
     if read_only and arguments:
         from tui.start import names_run
@@ -105,6 +106,11 @@ def _with_terminal(target: str | None, options: list[str], settings: "Settings",
     gc.disable()
     from dataclasses import replace
 
+    # For so many milliseconds after an Esc it may still become a longer key; Textual would wait for twice as long. What
+    # a terminal sends for one key comes in one piece, also over SSH.
+    os.environ.setdefault("ESCDELAY", "50")
+
+    from tui import garbage
     from tui.abilities import color_system
     from tui.app import MiniGPTApp
     from tui.terminal import Terminal
@@ -127,8 +133,8 @@ def _with_terminal(target: str | None, options: list[str], settings: "Settings",
             settings=settings,
             bytes_sent=lambda: terminal.sent,
         )
-        terminal.run(app, mouse=settings.mouse, on_painted=gc.enable)
-        gc.enable()
+        terminal.run(app, mouse=settings.mouse, on_painted=garbage.hold_off)
+        garbage.take_up()
         session = app.session
         if session is not None and session.is_alive() and not app.abandoned:
             # Ended by a signal, by a fault of the screen or with the terminal: training does not end with its screen.
@@ -202,9 +208,9 @@ def _without_terminal(target: str | None, arguments: list[str]) -> int:
             f"needs a terminal to show a run, and here is none. `minigpt-tui --plain {inert_line(target)}` says "
             "in lines how it stands, and follows it."
         )
-    from minigpt.cli import main as minigpt
+    from minigpt.cli.train import train
 
-    return minigpt(["train", *arguments])
+    return train(arguments)  # whose messages begin with this program's name here
 
 
 def _print_help() -> int:

@@ -12,6 +12,7 @@ from tui.alerts import Alert
 from tui.settings import DEFAULTS
 
 SHOWN_FOR = 10.0  # seconds
+_LONGEST_NAME = 26  # characters of a run's name, so that what has happened to it stays on the same line
 _LONGEST = 240  # characters
 _ST = "\x1b\\"
 
@@ -37,7 +38,8 @@ def announce(app: App[Any], alert: Alert) -> None:
     settings = getattr(app, "settings", DEFAULTS)
     app.notify(
         inert_pane(alert.message),
-        title=inert_line(f"{alert.title} · step {alert.step:,}"),
+        # Always with the run: another one may be on the screen.
+        title=inert_line(f"{inert_line(alert.run, _LONGEST_NAME)} · {alert.title} · step {alert.step:,}"),
         severity=alert.severity,
         timeout=SHOWN_FOR,
         markup=False,

@@ -7,14 +7,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from minigpt.inert import inert_line
-from minigpt.journal import Row, count_in, number_in, text_in
+from minigpt.journal import count_in, number_in
 from minigpt.rundir import RunDirectory, RunState
 from tui.figures import duration, loss_figure, short_count
 from tui.following import Following
+from tui.sentences import LONGEST_LINE, description_words, evaluation_words, event_words, sample_words
 from tui.time_left import seconds_left
 
 _LOOK_INTERVAL = 1.0  # seconds between two looks at the run's files
-_LONGEST_LINE = 400  # characters
 _MOST_LISTED = 30
 
 
@@ -37,8 +37,10 @@ def run_plain(target: str | None, options: Sequence[str], *, read_only: bool = F
 def _train(arguments: list[str]) -> int:
     from minigpt.cli.train import session_of
     from minigpt.headless import run_headless
+    from tui.sentences import Sentences
 
-    return run_headless(session_of(arguments), plain=True)
+    session = session_of(arguments)
+    return run_headless(session, Sentences(session))
 
 
 # ── the lists ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -100,7 +102,7 @@ def follow(run: RunDirectory, wait: Callable[[float], object] = time.sleep) -> i
             _, events = following.poll()
             told_samples = min(told_samples, len(following.samples))  # a run that went back took some along
             for event in events:
-                if (words := _words_of(event)) is not None:
+                if (words := event_words(event)) is not None:
                     _say(words)
                 if (resumed_from := count_in(event, "resumed_from")) is not None:
                     reached = min(reached, resumed_from)
@@ -108,7 +110,7 @@ def follow(run: RunDirectory, wait: Callable[[float], object] = time.sleep) -> i
                 reached = step
                 _say(line)
             for sample in following.samples[told_samples:]:
-                _say(_sample(sample))
+                _say(sample_words(sample))
             told_samples = len(following.samples)
     except KeyboardInterrupt:
         from minigpt.epilogue import detached_words
@@ -130,22 +132,15 @@ def _description(following: Following) -> Iterator[str]:
     run = following.run
     state = "starting" if following.starting else str(following.state)
     yield f"{inert_line(run.name)}: {state}, in {inert_line(str(run.path))}"
-    started = following.started
-    facts = [
-        f"corpus {inert_line(corpus)}" if (corpus := text_in(started, "corpus")) else "",
-        f"{short_count(parameters)} parameters" if (parameters := count_in(started, "parameters")) else "",
-        inert_line(text_in(started, "device")),
-        inert_line(text_in(started, "precision")),
-    ]
-    if any(facts):
-        yield ", ".join(fact for fact in facts if fact)
+    if facts := description_words(following.started):
+        yield facts
     yield _progress(following)
     if (best := following.metrics.best) is not None:
         yield f"best val loss {loss_figure(best[1])} at step {best[0]:,}"
     for _, line in list(_evaluations(following, -1))[-1:]:
         yield f"last evaluation: {line}"
     if following.samples:
-        yield _sample(following.samples[-1])
+        yield sample_words(following.samples[-1])
 
 
 def _progress(following: Following) -> str:
@@ -171,37 +166,13 @@ def _evaluations(following: Following, after: int) -> Iterator[tuple[int, str]]:
     perplexity = dict(zip(*(values.tolist() for values in following.series("val_perplexity")), strict=True))
     for step, loss in zip(steps.tolist(), losses.tolist(), strict=True):
         if step > after:
-            of = f" of {following.max_steps:,}" if following.max_steps else ""
-            rest = f", train loss {loss_figure(train[step])}" if step in train else ""
-            rest += f", perplexity {perplexity[step]:.5g}" if step in perplexity else ""
-            yield step, f"step {step:,}{of}: val loss {loss_figure(loss)}{rest}"
-
-
-def _sample(row: Row) -> str:
-    text = " / ".join(line.strip() for line in text_in(row, "text").splitlines() if line.strip())
-    step = count_in(row, "step")
-    return f"sample{'' if step is None else f' at step {step:,}'}: {inert_line(text, _LONGEST_LINE)}"
-
-
-def _words_of(event: Row) -> str | None:
-    """An event in a line; None for those of which there is nothing to say."""
-    step = count_in(event, "step")
-    at = "" if step is None else f" at step {step:,}"
-    match text_in(event, "event"):
-        case "notice" | "recovered":
-            return f"note{at}: {inert_line(text_in(event, 'message'), _LONGEST_LINE)}"
-        case "started":
-            return f"training begins{at}"
-        case "paused" | "continued" as what:
-            return f"{what}{at}"
-        case _:
-            return None
+            yield step, evaluation_words(step, following.max_steps, loss, train.get(step), perplexity.get(step))
 
 
 def _ending(following: Following) -> Iterator[str]:
     shown = inert_line(str(following.run.path))
     if following.state is RunState.CRASHED:
-        why = inert_line(following.failure(), _LONGEST_LINE) or "the process that trained it is gone"
+        why = inert_line(following.failure(), LONGEST_LINE) or "the process that trained it is gone"
         yield f"crashed at step {following.step:,}: {why}"
     else:
         seconds = number_in({"": following.latest("elapsed")}, "")

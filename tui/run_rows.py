@@ -81,7 +81,7 @@ def entry(run: RunSummary, time: float, *, marked: bool = False, ascii: bool = F
         return unknown if value is None else "NaN" if not isfinite(value) else loss_figure(value)
 
     cells = (
-        f"* {run.run.name}" if marked else run.run.name,
+        run.run.name,
         f"{plain_sign if ascii else sign} {word}" if run.state else unread,
         unread if run.step is None else f"{run.step:,}",
         f"{run.max_steps:,}" if run.max_steps else unknown,  # none if the time is what ends it
@@ -92,4 +92,4 @@ def entry(run: RunSummary, time: float, *, marked: bool = False, ascii: bool = F
         "now" if live else age(time - run.written),
         unread if run.size is None else size_in_words(run.size),
     )
-    return Entry(str(run.run.path), cells, "bold" if live else "")
+    return Entry(str(run.run.path), cells, "bold" if live else "", "*" if marked else "")

@@ -36,7 +36,7 @@ class Settings:
     plain: bool = False
     bell: bool = True
     notifications: bool = True
-    smoothing: float = field(default=0.9, metadata={"allowed": f"a number from 0 (off) to {_ABOVE_HALF}"})
+    smoothing: float = field(default=0.8, metadata={"allowed": f"a number from 0 (off) to {_ABOVE_HALF}"})
 
 
 DEFAULTS = Settings()

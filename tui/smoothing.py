@@ -32,13 +32,16 @@ class MovingAverage:
             return values
         size = max(1, min(values.size, int(math.log(_SHRINKS_TO) / math.log(weight))))
         padded = np.zeros(-(-values.size // size) * size)
-        padded[: values.size] = np.clip(values, -_LARGEST, _LARGEST)
+        np.clip(values, -_LARGEST, _LARGEST, out=padded[: values.size])
         blocks = padded.reshape(-1, size)
         fading = weight ** np.arange(1.0, size + 1)
-        sums = np.cumsum(blocks / fading, axis=1) * (fading * (1 - weight))
+        blocks /= fading
+        sums = np.cumsum(blocks, axis=1)
+        sums *= fading * (1 - weight)
         # What came before its neighbour has faded below what a float can tell when a whole block has passed.
-        sums[0] += fading * self._sum
-        sums[1:] += np.outer(sums[:-1, -1], fading)
+        carried = np.concatenate(([self._sum], sums[:-1, -1]))
+        carried[1:2] += fading[-1] * self._sum
+        sums += np.multiply.outer(carried, fading)
         averages = sums.ravel()[: values.size]
         self._sum = float(averages[-1])
         first = self._count

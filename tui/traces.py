@@ -13,6 +13,8 @@ from tui.smoothing import MovingAverage
 SMOOTHED_FROM = 40
 """From this many rows on the single values are a band; a smoothed line then shows where the band goes."""
 
+_PIECE = 32768  # values that are smoothed at a time
+
 STEP = "step"
 AXES = (STEP, "tokens", "epoch", "elapsed")
 """What a chart's x axis can count: names of metrics, besides the step itself."""
@@ -25,14 +27,17 @@ class _Growing:
         self._buffer = np.empty(64)
         self.size = 0
 
-    def append(self, values: Floats) -> None:
-        needed = self.size + values.size
+    def reserve(self, more: int) -> None:
+        needed = self.size + more
         if needed > self._buffer.size:
             buffer = np.empty(needed * 3 // 2)  # what is not used of it yet takes no memory
             buffer[: self.size] = self.now
             self._buffer = buffer
-        self._buffer[self.size : needed] = values
-        self.size = needed
+
+    def append(self, values: Floats | NDArray[np.int64]) -> None:
+        self.reserve(values.size)
+        self._buffer[self.size : self.size + values.size] = values
+        self.size += values.size
 
     @property
     def now(self) -> Floats:
@@ -73,11 +78,11 @@ class _Trace:
         # An attempt that went back to a checkpoint has cut the series off and grown it anew.
         if self.taken > steps.size or (self.taken and not _same(self.ends, _ends(steps, values, self.taken))):
             return False
-        new_steps, new_values = steps[self.taken :].astype(np.float64), values[self.taken :]
+        new_steps, new_values = steps[self.taken :], values[self.taken :]
         good = np.isfinite(new_values)
         bad = np.flatnonzero(~good)
         if bad.size:
-            self.gaps.append((self.steps.size + bad - np.arange(bad.size)).astype(np.float64))
+            self.gaps.append(self.steps.size + bad - np.arange(bad.size))
             self.gap_steps.append(new_steps[bad])
             new_steps, new_values = new_steps[good], new_values[good]
         self.steps.append(new_steps)
@@ -88,8 +93,12 @@ class _Trace:
 
     def smooth(self, weight: float) -> Floats:
         if self.average.weight != weight:
-            self.average, self.smoothed = MovingAverage(weight), _Growing()
-        self.smoothed.append(self.average.extend(self.values.now[self.smoothed.size :]))
+            self.average, self.smoothed.size = MovingAverage(weight), 0
+        missing = self.values.now[self.smoothed.size :]
+        self.smoothed.reserve(missing.size)
+        # What is in between then stays where the processor has it at hand; fresh memory costs most of the time.
+        for begin in range(0, missing.size, _PIECE):
+            self.smoothed.append(self.average.extend(missing[begin : begin + _PIECE]))
         return self.smoothed.now
 
 

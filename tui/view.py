@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from math import ceil
 
+from tui.quantities import PERPLEXITY
 from tui.scale import last_step, nice
 from tui.smoothing import WEIGHTS
 from tui.traces import STEP
@@ -33,12 +34,12 @@ class ChartView:
     """How much of the axis is shown; None: the whole run."""
     start: float | None = None
     """Where that begins; None: it follows the newest value."""
-    smoothing: float = 0.9
+    smoothing: float = 0.8
     """How much a value counts against the one after it, in the smoothed line; 0 for none."""
     cursor: float | None = None
     """A place on the x axis; None without a cursor."""
-    logarithmic: frozenset[str] = frozenset()
-    """The charts with a logarithmic scale."""
+    logarithmic: frozenset[str] = frozenset({PERPLEXITY})
+    """The charts with a logarithmic scale. On a linear one the first perplexities leave no room for the rest."""
 
     @property
     def is_zoomed(self) -> bool:

@@ -43,15 +43,13 @@ def session_of(arguments: list[str], lock_descriptor: int | None = None) -> "Tra
 
     `lock_descriptor` is the inherited lock on a run that is resumed.
     """
-    from minigpt.inert import inert_line
-
     resume = _take_resume(arguments)
     if not arguments and resume is None:
         raise UserError("--detach: which preset or TOML file? minigpt train --detach CONFIG [--option ...]")
     if resume is None and arguments[0].startswith("-"):
-        raise UserError(
-            f"{inert_line(arguments[0])}: the preset or TOML file comes first: minigpt train CONFIG [--option ...]"
-        )
+        from minigpt.options import misplaced_option
+
+        raise UserError(misplaced_option(arguments[0], "minigpt train CONFIG", ("--resume", "--detach")))
     from minigpt.options import parse_overrides
     from minigpt.session import TrainingSession
 

@@ -155,6 +155,10 @@ class Program:
         """Type keys, as the terminal sends them."""
         os.write(self.master, keys.encode())
 
+    def point(self, row: int, column: int, button: int = 0, *, released: bool = False) -> None:
+        """What the mouse does at a cell, as a terminal reports it: 0 left, 32 left and moved, 64 wheel up, 65 down."""
+        self.press(f"{ESCAPE}[<{button};{column + 1};{row + 1}{'m' if released else 'M'}")
+
     def resize(self, columns: int, rows: int) -> None:
         """Change the terminal's size, of which the kernel tells the program by a signal."""
         with self._lock:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from minigpt import checkpoint as checkpoints
 from minigpt.checkpoint import (
     Snapshot,
     load_for_generation,
@@ -100,6 +101,28 @@ def test_a_removed_checkpoint_leaves_nothing(tmp_path: Path) -> None:
     run, model = make(tmp_path, GPT2)
     remove_checkpoint(written(run, 1, model, {}, {}))
     assert run.checkpoints() == [] and list(run.checkpoints_dir.iterdir()) == []
+
+
+def test_half_of_a_removed_checkpoint_is_never_taken_for_a_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process may be killed in the middle of a removal, which takes away one file after the other."""
+    run, model = make(tmp_path, GPT2)
+    checkpoint = written(run, 1, model, {}, {})
+    rmtree = checkpoints.shutil.rmtree
+
+    def killed(path: Path, **_: object) -> None:
+        if path.exists():
+            (path / "training.safetensors").unlink()
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoints.shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        remove_checkpoint(checkpoint)
+    assert run.checkpoints() == []
+    monkeypatch.setattr(checkpoints.shutil, "rmtree", rmtree)
+    run.clear_unfinished()
+    assert list(run.checkpoints_dir.iterdir()) == []
 
 
 def test_damage_is_one_clear_message(tmp_path: Path) -> None:

@@ -80,6 +80,8 @@ def test_a_training_that_cannot_begin_is_refused(
         ("wrong.toml", b"[train\n", ["wrong.toml: is not valid TOML"]),
         ("wrong.toml", b"\xff", ["wrong.toml: is not UTF-8 text (byte 0)"]),
         ("wrong.toml", None, ["wrong.toml: no such file"]),
+        ("my diary.txt", b"Dear diary,\n", ["diary.txt: is a text", "quickstart --data.corpus 'my diary.txt'"]),
+        ("large.txt", b"Dear diary,\n" * 100_000, ["large.txt: is a text", "quickstart --data.corpus large.txt"]),
         (".", None, ["is a directory, where a TOML file is needed"]),
         ("quickstrat", None, ["quickstrat: neither a preset nor a file; did you mean quickstart?"]),
         ("x" * 300, None, ["cannot be read: File name too long"]),
@@ -108,6 +110,8 @@ def test_a_configuration_that_will_not_do_is_refused(
     [
         (["sing"], "sing: no such command; there are train, generate, evaluate, "),
         (["train", "--train.seed", "5"], "the preset or TOML file comes first"),
+        (["train", "--foo", "quickstart"], "unknown option --foo"),
+        (["train", "--train.max-stepz=5"], "unknown option --train.max-stepz; did you mean train.max_steps?"),
         (["train", "quickstart", "again"], "again: unexpected argument"),
         (["train", "quickstart", "--train.seed"], "--train.seed: needs a value"),
         (["train", "--resume"], "--resume: needs the directory or the name of a run"),

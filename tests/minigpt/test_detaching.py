@@ -1,25 +1,31 @@
 """Handing a run over to another process: it is the same run, one process trains it at any moment, and it never ends."""
 
+import errno
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
-from minigpt import detaching
+from minigpt import background, detaching, saving
+from minigpt.checkpoint import Snapshot
+from minigpt.commands import send_command
 from minigpt.config import Config
 from minigpt.detaching import hand_over
 from minigpt.journal import Row, read_journal
-from minigpt.rundir import RunDirectory, RunState
+from minigpt.learner import Learner
+from minigpt.rundir import Checkpoint, RunDirectory, RunState
 from minigpt.session import TrainingSession
-from tests.training import assert_same_run, tiny_config, train, write_corpus
+from tests.training import assert_same_run, in_evaluation, tiny_config, train, write_corpus
 
 
 def children() -> list[psutil.Process]:
@@ -149,6 +155,124 @@ def test_a_session_goes_on_when_nobody_can_take_over(tmp_path: Path) -> None:
     assert_same_run(undisturbed, session.run_directory)
 
 
+@pytest.mark.parametrize("at", [15, 40])
+def test_a_hand_over_that_fails_in_an_evaluation_leaves_nothing_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    """Broken off for a checkpoint that could not be written, the evaluation was forgotten, and its row, and the end."""
+    corpus = write_corpus(tmp_path / "corpus.txt")
+    undisturbed = train(tiny_config(corpus, tmp_path / "undisturbed"))
+    write, failed = saving.write_checkpoint, []
+
+    def full_once(run: RunDirectory, snapshot: Snapshot) -> Checkpoint:
+        if snapshot.step == at and not failed:
+            failed.append(at)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(run, snapshot)
+
+    monkeypatch.setattr(saving, "write_checkpoint", full_once)
+    monkeypatch.setattr(saving, "RETRY_INTERVAL", 0.05)
+    in_evaluation(monkeypatch, at, lambda trainer: trainer._detach.set())
+    run = train(tiny_config(corpus, tmp_path / "run"))
+    assert failed == [at]
+    assert_same_run(undisturbed, run)
+
+
+def long_session(tmp_path: Path) -> TrainingSession:
+    """One that trains until it is stopped."""
+    changes = {"max_steps": 10**6, "eval_interval": 10**6, "checkpoint_interval": 10**6}
+    corpus = write_corpus(tmp_path / "corpus.txt")
+    session = TrainingSession(config=tiny_config(corpus, tmp_path / "run", train=changes), preset="test")
+    session.start()
+    wait_for(lambda: session.steps_done or session.error)
+    return session
+
+
+def test_the_successor_finds_the_memory_free_and_the_old_one_needs_nothing_from_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model was there until Python came to collect it; and config.toml, edited meanwhile, ended the training."""
+    learners: list[weakref.ref[Learner]] = []
+    alive: list[bool] = []
+    build = Learner.__init__
+
+    def noting(self: Learner, *arguments: Any) -> None:
+        learners.append(weakref.ref(self))
+        build(self, *arguments)
+
+    def nobody(*_: object) -> str:
+        alive.append(learners[0]() is not None)
+        return "nobody is there"
+
+    monkeypatch.setattr(Learner, "__init__", noting)
+    monkeypatch.setattr(detaching, "hand_over", nobody)
+    session = long_session(tmp_path)
+    assert session.run_directory is not None
+    session.run_directory.config_file.write_text("rubbish [")
+    session.request_detach()
+    wait_for(lambda: len(learners) == 2 and (session.steps_done or session.error))
+    session.request_stop()
+    session.join()
+    assert session.error is None and session.outcome == "stopped"
+    assert alive == [False]
+
+
+def test_paused_it_is_not_handed_over_and_says_so(tmp_path: Path) -> None:
+    """A successor would train, which nobody has asked for."""
+    session = long_session(tmp_path)
+    run = session.run_directory
+    assert run is not None
+    try:
+        send_command(run.commands_dir, "pause")
+        wait_for(lambda: run.state() is RunState.PAUSED)
+        session.request_detach()
+        wait_for(lambda: session.detach_failure or not session.is_alive())
+        assert session.detach_failure == "the run is paused: let it go on first"
+        assert not session.detach_requested and not children() and run.state() is RunState.PAUSED
+    finally:
+        session.request_stop()
+        session.join()
+    assert session.outcome == "stopped"
+
+
+def test_the_lock_names_who_trains_after_a_hand_over_that_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The successor signs it before it may fail."""
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\necho 1 > "$7/lock"\nexit 3\n')
+    python.chmod(0o755)
+    session = long_session(tmp_path)
+    run = session.run_directory
+    assert run is not None
+    try:
+        monkeypatch.setattr(sys, "executable", str(python))
+        session.request_detach()
+        wait_for(lambda: session.detach_failure or not session.is_alive())
+        assert run.lock_file.read_text() == f"{os.getpid()}\n"
+    finally:
+        session.request_stop()
+        session.join()
+
+
+def test_no_program_that_a_successor_starts_keeps_the_lock(saved: RunDirectory) -> None:
+    """A run whose trainer is gone would look alive for as long as a compiler's worker, say, lives."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)}
+    reading, writing = os.pipe()
+    try:
+        with saved.locked() as lock:
+            os.set_inheritable(lock.descriptor, True)
+            os.set_inheritable(writing, True)
+            arguments = [str(writing), str(lock.descriptor), "--resume", str(saved.path / "nothing")]
+            assert background.main(arguments) == 2
+            assert not os.get_inheritable(lock.descriptor) and not os.get_inheritable(writing)
+    finally:
+        os.close(reading)
+        os.close(writing)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def test_whoever_stops_it_meanwhile_is_heeded(saved: RunDirectory) -> None:
     """A signal to stop during the hand-over must not end up in a training that goes on somewhere."""
     stop = threading.Event()
@@ -202,6 +326,7 @@ def test_a_successor_outlives_whoever_started_it(saved: RunDirectory) -> None:
         assert saved.is_live()
         wait_for(lambda: len(started(saved)) == 2 and saved.state() is RunState.TRAINING)
         assert started(saved)[-1]["pid"] == successor.pid
+        assert os.getsid(successor.pid) == successor.pid, "it would end with the terminal"
         successor.terminate()
         wait_for(lambda: not saved.is_live())
         assert saved.state() is RunState.STOPPED

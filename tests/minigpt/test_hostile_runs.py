@@ -142,10 +142,13 @@ def one(whole: RunDirectory, folder: Path, kind: str, name: str) -> RunDirectory
     return next(damaged_runs(whole, folder, {name: KINDS[kind][name]}))[1]
 
 
-@pytest.mark.parametrize("name", ["checkpoints", "commands", "chat", "evaluations", "metrics", "events", "lock"])
+FILES_WRITTEN = ["metrics", "events", "samples", "lock", "console", "best"]
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "commands", "chat", "evaluations", *FILES_WRITTEN])
 def test_a_run_that_leads_elsewhere_is_not_written_to(whole: RunDirectory, tmp_path: Path, name: str) -> None:
     """Appending, taking commands and pruning would be done to somebody's own files."""
-    kind = "files" if name in {"metrics", "events", "lock"} else "directories"
+    kind = "files" if name in FILES_WRITTEN else "directories"
     run = one(whole, tmp_path, kind, f"{name}:link-out")
     assert "is a link" in resume(run)
     if name == "checkpoints":

@@ -6,7 +6,7 @@ import math
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -194,6 +194,113 @@ def test_a_full_disk_leaves_whole_lines_and_the_row_waits(tmp_path: Path, monkey
         monkeypatch.undo()
         writer.append({"a": 3})
     assert path.read_bytes() == b'{"a": 1}\n{"a": 2}\n{"a": 3}\n'
+
+
+def test_half_a_row_that_cannot_be_cut_off_is_cut_off_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk fills up in the middle of a row and fails in the next moment: the row after it was glued to it."""
+    path = tmp_path / "rows.jsonl"
+    write = os.write
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with writing(path) as writer:
+        writer.append({"a": 1})
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "ftruncate", fail)
+            with monkeypatch.context() as full:
+                full.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:5]))
+                writer.append({"a": 2})
+            writer.append({"a": 3})
+            assert writer.waiting == 2
+        writer.append({"a": 4})
+    assert path.read_bytes() == b'{"a": 1}\n{"a": 2}\n{"a": 3}\n{"a": 4}\n'
+
+
+@pytest.mark.parametrize("size", [5 << 20, 9 << 20])
+def test_after_a_line_without_end_rows_can_be_read(tmp_path: Path, size: int) -> None:
+    """Rubbish longer than any row is not cut off, in case it is somebody's; but it gets an end."""
+    path = tmp_path / "rows.jsonl"
+    append_bytes(path, b'{"a": 1}\n' + b"x" * size)
+    with writing(path) as writer:
+        writer.append({"a": 2})
+    assert read_journal(path) == [{"a": 1}, {"a": 2}]
+    assert path.stat().st_size > size
+
+
+def descriptors() -> int:
+    if not Path("/proc/self/fd").exists():
+        pytest.skip("needs /proc to count open files")
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_a_file_made_again_has_all_rows_and_leaves_nothing_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A descriptor for each time would be too many in the end."""
+    path = tmp_path / "rows.jsonl"
+
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with writing(path) as writer:
+        writer.append({"a": 0})
+        before = descriptors()
+        for row in range(1, 20):
+            path.unlink()
+            if row % 2:
+                with monkeypatch.context() as patch, suppress(OSError):
+                    patch.setattr(os, "fsync", fail)
+                    writer.make_again()
+                assert not path.exists()
+            writer.append({"a": row})
+        assert descriptors() == before
+    assert [row["a"] for row in read_journal(path)] == list(range(20))
+
+
+def test_a_file_is_made_again_under_the_number_that_another_thread_syncs(tmp_path: Path) -> None:
+    """The thread that writes checkpoints may be about to sync it: a number that is closed is an error, or another file."""
+    path = tmp_path / "rows.jsonl"
+    with writing(path) as writer:
+        writer.append({"a": 1})
+        number = writer._descriptor
+        path.unlink()
+        writer.append({"a": 2})
+        assert os.path.samestat(os.fstat(number), path.stat())
+        assert not os.get_inheritable(number)
+
+
+def test_where_it_may_not_be_made_again_rows_wait(tmp_path: Path) -> None:
+    """A directory may have been deleted, and another run have taken its name."""
+    path = tmp_path / "rows.jsonl"
+    ours = [True]
+    writer = JournalWriter(path, lambda: ours[0])
+    writer.append({"a": 1})
+    path.unlink()
+    ours[0] = False
+    writer.append({"a": 2})
+    assert writer.waiting == 1 and not path.exists()
+    ours[0] = True
+    writer.append({"a": 3})
+    writer.close()
+    assert [row["a"] for row in read_journal(path)] == [1, 2, 3]
+
+
+def test_a_new_file_is_durable_with_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a power cut its rows were there, and no name to find them by."""
+    synced: list[int] = []
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino) or fsync(descriptor))
+    path = tmp_path / "rows.jsonl"
+    with writing(path) as writer:
+        writer.append({"a": 1})
+        for _ in range(2):
+            writer.sync()
+        assert synced == [path.stat().st_ino, tmp_path.stat().st_ino, path.stat().st_ino]
+        synced.clear()
+        path.unlink()
+        writer.append({"a": 2})
+        assert synced == [path.stat().st_ino, tmp_path.stat().st_ino]
 
 
 def test_what_waits_for_a_device_without_space_can_be_asked_for() -> None:

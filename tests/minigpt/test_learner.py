@@ -62,6 +62,34 @@ def test_a_gradient_that_overflowed_changes_nothing_at_all(optimizer: str, grad_
     assert not torch.equal(weights(one)["wte.weight"], before["wte.weight"])
 
 
+def test_in_fp16_it_is_a_fault_once_there_is_nothing_left_to_scale_down() -> None:
+    """A gradient that is no number at any scale was called an overflow for ever."""
+    one = learner(FP16)
+    one.model.wte.weight.register_hook(lambda grad: torch.full_like(grad, float("nan")))
+    applied = [one.update(*batch(), learning_rate=0.1) for _ in range(20)]
+    assert applied == [True] * 16 + [False] * 4  # from 65,536 down to 1
+
+
+def test_an_update_is_half_applied_only_while_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In fp16 the gradient can be unscaled only once: what breaks off then cannot be repeated, what comes later can."""
+    one = learner(FP16)
+    one.update(*batch(), learning_rate=0.1)
+    assert not one.half_applied
+    state, numbers = one.tensors(), one.numbers()
+    with monkeypatch.context() as patch:
+
+        def no_memory(*_: object) -> Tensor:
+            raise torch.OutOfMemoryError
+
+        patch.setattr(torch.nn.utils, "clip_grad_norm_", no_memory)
+        with pytest.raises(torch.OutOfMemoryError):
+            one.update(*batch(), learning_rate=0.1)
+    assert one.half_applied
+    one.restore(dict(state), numbers, updates=1)
+    assert not one.half_applied
+    assert one.update(*batch(), learning_rate=0.1) and not one.half_applied
+
+
 DAMAGE = {
     "too small": lambda state: state.update({"optimizer.wte.weight.exp_avg": torch.zeros(3)}),
     "another type": lambda state: state.update({"optimizer.wte.weight.exp_avg": torch.zeros(VOCAB, 16).int()}),

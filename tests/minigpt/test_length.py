@@ -1,9 +1,11 @@
 """How long a training goes on: by steps, epochs, the clock, or until nothing gets better; and its table of epochs."""
 
 import csv
+import json
 import math
 import shutil
 import time
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from minigpt.config import Config
+from minigpt.counters import Counters
 from minigpt.errors import UserError
 from minigpt.journal import JournalWriter, Row, read_journal
 from minigpt.metrics import Metrics, epoch_table
@@ -120,6 +123,29 @@ def test_it_says_once_when_only_the_training_loss_still_falls(tmp_path: Path) ->
     assert [row for row in events(run, "notice") if row["kind"] == "overfitting"] == told
     assert told[0]["since"] == run.checkpoint("best").step
     assert f"lowest at step {told[0]['since']:,}" in told[0]["message"]
+
+
+def test_all_that_is_counted_goes_on_after_a_resumption() -> None:
+    """One that was forgotten, the training loss of the best step, let overfitting be told again."""
+    counters = Counters(
+        step=40,
+        elapsed=1.5,
+        best_step=20,
+        best_val_loss=1.25,
+        best_train_loss=1.0,
+        evaluations_since_best=2,
+        told_overfitting=10,
+        steps_since_row=3,
+        nonfinite_steps=2,
+        nonfinite_in_a_row=1,
+        after_step_is_due=False,
+        recoveries=1,
+        learning_rate_scale=0.5,
+        learning_rate=0.125,
+        last_losses={"val_loss": 1.5, "train_eval_loss": 0.75},
+    )
+    assert all(getattr(counters, each.name) != getattr(Counters(), each.name) for each in fields(Counters))
+    assert Counters.from_json(40, json.loads(json.dumps(counters.to_json()))) == counters
 
 
 def test_a_run_that_learns_is_not_called_overfitting(tmp_path: Path, corpus: Path) -> None:

@@ -1,7 +1,10 @@
 """Trouble in the arithmetic: a loss that is no number, a loss that leaps, a device without memory."""
 
+import errno
 import json
 import math
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from minigpt.checkpoint import remove_checkpoint
+from minigpt.commands import send_command
 from minigpt.config import Config
 from minigpt.device import is_out_of_memory
 from minigpt.errors import UserError
@@ -17,7 +22,7 @@ from minigpt.evaluate import evaluate
 from minigpt.journal import Row, read_journal
 from minigpt.learner import Learner
 from minigpt.metrics import Metrics
-from minigpt.rundir import RunDirectory, RunState
+from minigpt.rundir import Checkpoint, RunDirectory, RunState
 from minigpt.session import TrainingSession
 from minigpt.spikes import Spikes
 from minigpt.trainer import Trainer
@@ -35,6 +40,13 @@ def events(run: RunDirectory, *names: str) -> list[Row]:
 
 def notices(run: RunDirectory, kind: str) -> list[Row]:
     return [row for row in events(run, "notice") if row.get("kind") == kind]
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
 
 
 def before_update(monkeypatch: pytest.MonkeyPatch, act: Callable[[Learner], object]) -> None:
@@ -198,6 +210,127 @@ def test_weights_that_are_no_numbers_are_never_saved(
     assert RunDirectory(tmp_path / "run").checkpoint("last").step == 15
 
 
+def test_weights_that_are_no_numbers_in_the_end_are_no_end(
+    tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found out when the last checkpoint was to be saved: it went back ten steps, and called itself finished."""
+    is_finite, told = Learner.is_finite, []
+
+    def spoilt_once(self: Learner) -> bool:
+        if self.updates == 40 and not told:
+            told.append(self.updates)
+            return False
+        return is_finite(self)
+
+    monkeypatch.setattr(Learner, "is_finite", spoilt_once)
+    run = train(tiny_config(corpus, tmp_path / "run"))
+    assert [row["resumed_from"] for row in events(run, "recovered")] == [30]
+    assert [row["step"] for row in events(run, "finished")] == [40] and run.checkpoint("last").step == 40
+
+
+def test_gradients_that_are_never_numbers_in_fp16_are_a_divergence(
+    tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each was taken for an overflow, for which the scale is too large, until that was 0 and the run over."""
+
+    def spoil(learner: Learner) -> None:
+        if learner.updates == 22:
+            learner.model.wte.weight.register_hook(lambda grad: torch.full_like(grad, math.nan))
+
+    before_update(monkeypatch, spoil)
+    fp16 = {"precision": "fp16", "threads": 1}
+    config = tiny_config(corpus, tmp_path / "run", device=fp16, train={"max_steps": 60, "max_recoveries": 0})
+    with pytest.raises(UserError, match="no longer a finite number at step 4"):
+        train(config)
+    info = RunDirectory(tmp_path / "run").checkpoint("last").info()
+    assert info["step"] == 40 and info["applied"] == 22 and info["scaler"]["scale"] < 1
+
+
+def test_what_lies_on_the_way_that_was_left_counts_no_more(
+    tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its time, its checkpoints and its losses; what was evaluated where it goes on from does."""
+    before_update(monkeypatch, poisoned_loss({22, 23, 24}))
+    step, go_back, seen = Trainer._step, Trainer._go_back, []
+
+    def slow(self: Trainer) -> None:
+        if self.counters.step == 22:
+            self._clock._before += 1000.0
+        step(self)
+
+    def noting(self: Trainer, recoveries: int, learning_rate_scale: float) -> None:
+        go_back(self, recoveries, learning_rate_scale)
+        info = self.run.checkpoint(str(self.counters.step)).info()
+        seen.append((self.run.checkpoint("last").step, self._clock.elapsed() < 1000, info["val_loss"]))
+
+    monkeypatch.setattr(Trainer, "_step", slow)
+    monkeypatch.setattr(Trainer, "_go_back", noting)
+    with pytest.raises(UserError, match="for the 3rd time"):
+        train(tiny_config(corpus, tmp_path / "run", train={"max_recoveries": 2}))
+    (evaluated,) = [row["val_loss"] for row in events(RunDirectory(tmp_path / "run"), "evaluated") if row["step"] == 15]
+    assert seen == [(20, True, None), (15, True, evaluated)]
+
+
+def test_a_disk_that_takes_nothing_does_not_keep_it_from_going_back(
+    tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is left behind cannot be removed then. It is later, and is never taken for a checkpoint of the new way."""
+    refused: list[Checkpoint] = []
+
+    def refuse_once(checkpoint: Checkpoint) -> None:
+        if not refused:
+            refused.append(checkpoint)
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        remove_checkpoint(checkpoint)
+
+    def twice(learner: Learner) -> None:
+        if learner.updates == 22 and len(diverged) < 2:
+            diverged.append(learner.updates)
+            poisoned_loss({22, 23, 24})(learner)
+        elif learner.updates < 22:
+            learner._loss = learner.model.loss
+
+    runs = []
+    for name in ("disturbed", "undisturbed"):
+        diverged: list[int] = []
+        with monkeypatch.context() as patch:
+            before_update(patch, twice)
+            if name == "disturbed":
+                patch.setattr("minigpt.trainer.remove_checkpoint", refuse_once)
+            runs.append(train(tiny_config(corpus, tmp_path / name, train={"keep_checkpoints": 100})))
+    assert [checkpoint.step for checkpoint in refused] == [20]
+    assert_same_run(*runs)
+    ours, theirs = (run.checkpoint("20").path / "model.safetensors" for run in runs)
+    assert ours.read_bytes() == theirs.read_bytes()
+
+
+def test_going_back_while_paused_it_stays_paused(tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A save finds out that the weights are no numbers: nobody has asked it to train on."""
+    is_finite, asked = Learner.is_finite, []
+
+    def spoilt_once(self: Learner) -> bool:
+        return asked.pop() if asked else is_finite(self)
+
+    monkeypatch.setattr(Learner, "is_finite", spoilt_once)
+    session = TrainingSession(config=tiny_config(corpus, tmp_path / "run", train={"max_steps": 10**6}), preset="test")
+    session.start()
+    try:
+        wait_for(lambda: session.steps_done)
+        run = session.run_directory
+        assert run is not None
+        send_command(run.commands_dir, "pause")
+        wait_for(lambda: events(run, "paused"))
+        asked.append(False)
+        save = send_command(run.commands_dir, "save")
+        wait_for(lambda: any(row.get("command") == save for row in events(run, "saved")))
+        assert events(run, "recovered") and run.state() is RunState.PAUSED
+        trainer = session._trainer
+        assert trainer is not None and trainer._clock.paused
+    finally:
+        session.request_stop()
+        session.join()
+
+
 # ── spikes ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -224,6 +357,30 @@ def test_a_spike_is_told(tmp_path: Path, corpus: Path, monkeypatch: pytest.Monke
     run = train(tiny_config(corpus, tmp_path / "run", train={"log_interval": 1}))
     (spike,) = notices(run, "spike")
     assert spike["step"] == 31 and spike["loss"] > 40
+
+
+def test_resumed_in_the_middle_the_same_spikes_are_told(
+    tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the losses before, and not by those of steps that are done again, beside which all seemed to leap."""
+
+    def leap(learner: Learner) -> None:
+        def loss(ids: Tensor, targets: Tensor) -> Tensor:
+            value = learner.model.loss(ids, targets)
+            return value + 40.0 if 48 <= learner.updates < 53 else value
+
+        learner._loss = loss
+
+    before_update(monkeypatch, leap)
+    settings = {"max_steps": 200, "log_interval": 1, "checkpoint_interval": 20, "eval_interval": 50}
+    changes = {"train": {**settings, "keep_checkpoints": 100}, "sample": {"interval": 1000}}
+    run = train(tiny_config(corpus, tmp_path / "run", **changes))
+    told = [spike["step"] for spike in notices(run, "spike")]
+    assert 49 in told
+    for at in (20, 40, 50):  # long before the leap, just before it, and in its middle
+        cut = cut_after(run, tmp_path / f"cut-{at}", at)
+        resume(cut)
+        assert [spike["step"] for spike in notices(cut, "spike")][len(told) :] == [step for step in told if step > at]
 
 
 # ── memory ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -301,6 +458,31 @@ def test_out_of_memory_while_the_weights_change_it_goes_back_to_the_checkpoint(
     # Undisturbed from the same step on, with as many pieces.
     again = cut_after(run, tmp_path / "again", 20)
     assert_same_run(run, resume(again))
+
+
+def test_after_it_has_gone_back_memory_may_run_out_again(
+    tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second time before any weight has changed: that step is done again, and nothing else."""
+    apply, broken = Learner._apply, []
+
+    def half(self: Learner) -> None:
+        if self.updates == 22 and not broken:
+            broken.append(self.updates)
+            self.half_applied = True
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        apply(self)
+
+    def limit(learner: Learner) -> None:
+        if broken and learner.updates == 20:
+            out_of_memory_above(1)(learner)
+
+    monkeypatch.setattr(Learner, "_apply", half)
+    before_update(monkeypatch, limit)
+    run = train(tiny_config(corpus, tmp_path / "run"))
+    assert [row["resumed_from"] for row in events(run, "recovered")] == [20]
+    assert [notice["gradient_accumulation_steps"] for notice in notices(run, "memory")] == [2, 4]
+    assert [notice["step"] for notice in notices(run, "memory")] == [22, 20]
 
 
 def test_an_evaluation_that_does_not_fit_is_done_in_smaller_batches(

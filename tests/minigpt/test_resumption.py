@@ -71,6 +71,16 @@ def test_nothing_changed_is_the_same_run(run: RunDirectory, tmp_path: Path) -> N
     assert_same_run(run, other)
 
 
+def test_a_resumption_that_is_refused_changes_nothing(run: RunDirectory) -> None:
+    """Its settings were written down before it was found out that there is no checkpoint to go on from."""
+    for kept in run.checkpoints():
+        (kept.path / "training.safetensors").write_bytes(b"rubbish")
+    before = run.config_file.read_bytes()
+    with pytest.raises(UserError, match="is damaged"):
+        finish(TrainingSession(resume=run, changes={"train.max_steps": "99", "train.learning_rate": "0.5"}))
+    assert run.config_file.read_bytes() == before
+
+
 def test_from_the_command_line(run: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--resume", str(run.path)]) == 2
     assert "make it longer: --train.max-steps 40" in capsys.readouterr().err

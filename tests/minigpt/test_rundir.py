@@ -231,6 +231,31 @@ def test_looking_at_a_run_does_not_keep_a_trainer_out(monkeypatch: pytest.Monkey
     os.close(viewer)
 
 
+def test_a_lock_that_is_deleted_while_it_is_taken_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two could hold the run, each a file of its own: one of them without a name."""
+    run = create(name="mine")
+    flock = fcntl.flock
+    removed = []
+
+    def flock_too_late(descriptor: int, operation: int) -> None:
+        if not removed:
+            removed.append(run.lock_file.unlink())
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock_too_late)
+    with run.locked() as lock:
+        assert removed and lock.is_in_place()
+        assert run.is_live()
+
+
+def test_a_lock_that_is_replaced_all_the_time_is_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = create(name="mine")
+    monkeypatch.setattr(minigpt.rundir.RunLock, "is_in_place", lambda _: False)
+    monkeypatch.setattr(time, "monotonic", iter(range(9)).__next__)
+    with pytest.raises(UserError, match="cannot be locked: its lock is replaced again and again"), run.locked():
+        pytest.fail("nothing to hold")
+
+
 def test_an_unwritable_run_is_refused_in_words(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path / "gone")
     with pytest.raises(UserError, match="cannot be written to: No such file"), run.locked():

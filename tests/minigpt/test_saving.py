@@ -1,25 +1,32 @@
 """Checkpoints come to the disk beside the training, one at a time, and whatever the disk does the training goes on."""
 
 import errno
+import json
 import os
 import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import torch
 
 from minigpt import checkpoint as checkpoints
 from minigpt import saving
 from minigpt.checkpoint import Snapshot
 from minigpt.commands import send_command
+from minigpt.config import Config
 from minigpt.errors import UserError
 from minigpt.journal import JournalWriter, Row, read_journal
 from minigpt.metrics import Metrics
-from minigpt.rundir import Checkpoint, RunDirectory, RunState
+from minigpt.model import GPT
+from minigpt.run_log import RunLog
+from minigpt.rundir import Checkpoint, RunDirectory, RunLock, RunState
 from minigpt.session import TrainingSession
+from minigpt.tokenizer import CharTokenizer
 from tests.training import assert_same_run, resume, rows_by_step, tiny_config, train, write_corpus
 
 
@@ -300,6 +307,272 @@ def test_rows_that_cannot_be_written_wait_in_their_order(tmp_path: Path, monkeyp
     assert journal.waiting == 0 and journal.error is None
     assert [row["row"] for row in read_journal(journal.path)] == [1, 2, 3, 4]
     journal.close()
+
+
+# ── one save after the other, without a training ──────────────────────────────────────────────────────────────────
+
+TOKENIZER = CharTokenizer(list("abc\n"))
+
+
+@dataclass
+class ByHand:
+    """A run that is held, and who saves it."""
+
+    run: RunDirectory
+    config: Config
+    lock: RunLock
+    log: RunLog
+    saver: saving.Saver
+    model: GPT
+    best: saving.Best | None = field(default=None, init=False)
+    """As the training counts it."""
+
+    def save(self, step: int) -> bool:
+        """Save and wait for it; whether all is on the disk."""
+        self.saver.save(self.config, step, lambda: self.snapshot(step), best=self.best)
+        return self.saver.finish()
+
+    def snapshot(self, step: int) -> Snapshot:
+        return Snapshot.take(step, self.model, {"rng.cpu": torch.ones(2)}, {"val_loss": None})
+
+    @property
+    def steps(self) -> list[int]:
+        return [checkpoint.step for checkpoint in self.run.checkpoints()]
+
+
+@pytest.fixture
+def by_hand(tmp_path: Path) -> Iterator[ByHand]:
+    config = tiny_config(tmp_path / "corpus.txt", tmp_path / "run", train={"keep_checkpoints": 1})
+    run = RunDirectory.create(config, "test", TOKENIZER)
+    with (
+        run.locked() as lock,
+        closing(RunLog(run, lock, attempt=1)) as log,
+        closing(saving.Saver(run, lock, log, TOKENIZER)) as saver,
+    ):
+        yield ByHand(run, config, lock, log, saver, GPT(config.model, TOKENIZER.vocab_size))
+
+
+def failing(*steps: int, function: Callable[..., object], code: int = errno.ENOSPC) -> Callable[..., object]:
+    """The function, which fails at its so-manyth calls, from 1 on."""
+    calls = []
+
+    def call(*arguments: object, **options: object) -> object:
+        calls.append(1)
+        if len(calls) in steps:
+            raise OSError(code, os.strerror(code))
+        return function(*arguments, **options)
+
+    return call
+
+
+def test_the_best_one_is_called_so_later_where_that_failed(by_hand: ByHand, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next save knew only that it was not the best itself, and removed the one that was."""
+    monkeypatch.setattr(saving, "write_best", failing(2, function=saving.write_best))
+    by_hand.best = (10, 2.0)
+    assert by_hand.save(10)
+    by_hand.best = (20, 1.0)
+    assert not by_hand.save(20)
+    assert by_hand.save(30)
+    assert by_hand.steps == [20, 30] and by_hand.run.best_step() == 20
+    assert [row["best"] for row in events(by_hand.run, "saved")] == [True, False]
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", '{"step": 10, "val_loss": null}', '{"step": 5, "val_loss": 3}'])
+def test_the_best_one_stays_whatever_happens_to_the_file_that_names_it(by_hand: ByHand, content: str | None) -> None:
+    """Unreadable for a moment, and the best checkpoint of a night was pruned."""
+    by_hand.best = (10, 2.0)
+    assert by_hand.save(10)
+    by_hand.run.best_file.unlink()
+    if content is not None:
+        by_hand.run.best_file.write_text(content)
+    assert by_hand.save(20) and by_hand.save(30)
+    assert by_hand.steps == [10, 30]
+    assert json.loads(by_hand.run.best_file.read_text()) == {"step": 10, "val_loss": 2.0}
+
+
+def test_the_best_one_stays_where_its_file_cannot_be_read_at_that_moment(
+    by_hand: ByHand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_hand.best = (10, 2.0)
+    assert by_hand.save(10)
+    monkeypatch.setattr(RunDirectory, "best_step", lambda _: None)
+    assert by_hand.save(20) and by_hand.save(30)
+    assert by_hand.steps == [10, 30]
+
+
+def test_the_best_one_that_there_is_stays_where_a_better_one_could_not_be_written(
+    by_hand: ByHand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_hand.best = (10, 2.0)
+    assert by_hand.save(10)
+    monkeypatch.setattr(saving, "write_checkpoint", failing(1, function=saving.write_checkpoint))
+    by_hand.best = (20, 1.0)
+    assert not by_hand.save(20)
+    assert by_hand.save(30)
+    assert by_hand.steps == [10, 30] and by_hand.run.checkpoint("best").step == 10
+
+
+def test_old_checkpoints_that_cannot_be_removed_are_no_failure(
+    by_hand: ByHand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run hung at its end, and could not be handed over: what was saved was said not to be."""
+    by_hand.save(10)
+    remove = saving.remove_checkpoint
+    monkeypatch.setattr(saving, "remove_checkpoint", failing(1, 2, function=remove, code=errno.EPERM))
+    assert by_hand.save(20)
+    assert by_hand.save(30)  # the one of step 20 is removed although the one before cannot be
+    assert by_hand.steps == [10, 30]
+    assert by_hand.saver.error is None and by_hand.saver.trouble == ""
+    (notice,) = disk_notices(by_hand.run)
+    assert "cannot be removed (Operation not permitted)" in notice["message"]
+    assert by_hand.save(40) and by_hand.steps == [40]
+
+
+def test_an_old_checkpoint_that_somebody_has_removed_is_no_failure(
+    by_hand: ByHand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_hand.save(10)
+    remove = saving.remove_checkpoint
+    monkeypatch.setattr(saving, "remove_checkpoint", failing(1, function=remove, code=errno.ENOENT))
+    assert by_hand.save(20) and disk_notices(by_hand.run) == []
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: ...")])
+@pytest.mark.parametrize("where", ["written", "copied"])
+def test_no_memory_for_a_checkpoint_is_like_no_room_for_it(
+    by_hand: ByHand, monkeypatch: pytest.MonkeyPatch, where: str, error: Exception
+) -> None:
+    """It ended the training."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    by_hand.save(10)
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            checkpoints if where == "written" else by_hand, "save_file" if where == "written" else "snapshot", refuse
+        )
+        assert not by_hand.save(20)
+    assert [path.name for path in by_hand.run.checkpoints_dir.iterdir()] == ["step-00000010"]
+    assert "step 20 could not be written (Cannot allocate memory)" in disk_notices(by_hand.run)[0]["message"]
+    assert by_hand.save(30)
+
+
+def test_a_fault_of_the_program_is_not_taken_for_one_of_the_disk(by_hand: ByHand) -> None:
+    def wrong() -> Snapshot:
+        raise RuntimeError("wrong")
+
+    with pytest.raises(RuntimeError, match="wrong"):
+        by_hand.saver.save(by_hand.config, 10, wrong)
+
+
+def test_at_the_same_step_all_is_done_but_the_weights(by_hand: ByHand, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process may have been killed after a checkpoint was written, before the best was named and old ones removed."""
+    by_hand.save(10)
+    checkpoints.write_checkpoint(by_hand.run, by_hand.snapshot(20))  # and no more than that
+    synced: list[list[int]] = []
+    sync = RunLog.sync
+    monkeypatch.setattr(RunLog, "sync", lambda log: synced.append(by_hand.steps) or sync(log))
+    weights = (by_hand.run.checkpoint("20").path / "model.safetensors").stat().st_ino
+    by_hand.best = (20, 1.0)
+    assert by_hand.save(20)
+    assert synced == [[10, 20]]  # before anything is removed
+    assert by_hand.steps == [20] and by_hand.run.best_step() == 20
+    assert (by_hand.run.checkpoint("20").path / "model.safetensors").stat().st_ino == weights
+
+
+@pytest.mark.parametrize("step", [10, 20], ids=["the same step", "another"])
+def test_no_checkpoint_appears_while_earlier_rows_wait(
+    by_hand: ByHand, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """It vouches for them: resumed from it they would be missing for ever."""
+    by_hand.save(10)
+    before = by_hand.run.checkpoint("10").info()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", failing(*range(1, 99), function=os.write))
+        by_hand.log.metrics.append({"step": 15})
+        patch.setattr(by_hand, "snapshot", lambda step: Snapshot.take(step, by_hand.model, {}, {"later": True}))
+        assert not by_hand.save(step)
+    assert by_hand.steps == [10] and by_hand.run.checkpoint("10").info() == before
+    assert by_hand.save(20) and read_journal(by_hand.run.metrics_file) == [{"step": 15}]
+
+
+def test_a_save_that_failed_is_tried_again_between_two_intervals(
+    tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(saving, "write_checkpoint", failing(1, function=saving.write_checkpoint))
+    monkeypatch.setattr(saving, "RETRY_INTERVAL", 0.01)
+    quiet = {"max_steps": 200, "checkpoint_interval": 1000, "eval_interval": 1000}
+    run = train(tiny_config(corpus, tmp_path / "run", train=quiet, sample={"interval": 1000}))
+    assert 0 < events(run, "saved")[0]["step"] < 200
+    assert "tries again" in disk_notices(run)[0]["message"]
+
+
+# ── who holds the run ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_lock_that_somebody_deletes_is_taken_again(by_hand: ByHand) -> None:
+    by_hand.run.lock_file.unlink()
+    assert not by_hand.run.is_live()
+    by_hand.saver.make_directory_again(by_hand.config, 5)
+    assert by_hand.run.is_live() and by_hand.lock.is_in_place()
+    assert "was made again" in disk_notices(by_hand.run)[0]["message"]
+
+
+def test_who_has_lost_the_run_to_another_process_ends(by_hand: ByHand) -> None:
+    """Two trainers wrote into one run, for as long as both of them lived."""
+    by_hand.save(10)
+    by_hand.run.lock_file.unlink()
+    with by_hand.run.locked():
+        with pytest.raises(UserError, match="is being trained by another process"):
+            by_hand.save(20)
+        assert by_hand.steps == [10]
+
+
+@pytest.mark.parametrize("held", [True, False], ids=["held", "made"])
+def test_nothing_is_written_into_a_new_run_of_that_name(by_hand: ByHand, held: bool) -> None:
+    """The old one's next row came into its metrics.jsonl, before there was one."""
+    by_hand.save(10)
+    shutil.rmtree(by_hand.run.path)
+    new = RunDirectory.create(by_hand.config, "test", TOKENIZER)
+    before = sorted(path.name for path in new.path.rglob("*"))
+    lock = new.locked() if held else None
+    if lock is not None:
+        lock.__enter__()
+        before = sorted([*before, "lock"])
+    by_hand.log.metrics.append({"step": 11})
+    by_hand.log.event(11, "sampled")
+    assert not by_hand.save(20)
+    assert "another run lies in its place" in by_hand.saver.trouble and "rows wait" in by_hand.saver.trouble
+    assert sorted(path.name for path in new.path.rglob("*")) == before
+    if lock is not None:
+        lock.__exit__(None, None, None)
+    shutil.rmtree(new.path)
+    assert by_hand.save(30), "and where there is nothing any more it is made again"
+    assert [row["step"] for row in read_journal(by_hand.run.metrics_file)] == [11]
+
+
+def test_rows_that_somebody_deletes_are_there_again_with_the_next_checkpoint(by_hand: ByHand) -> None:
+    """Not only with the next row, which may be the next process's: it would know nothing of them."""
+    by_hand.log.metrics.append({"step": 1})
+    by_hand.save(10)
+    by_hand.run.metrics_file.unlink()
+    assert by_hand.save(20) and read_journal(by_hand.run.metrics_file) == [{"step": 1}]
+
+
+def test_what_could_be_made_again_only_in_part_is_completed(by_hand: ByHand, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that fills up in the middle of it must not make a stranger's run of one's own."""
+    by_hand.log.metrics.append({"step": 1})
+    by_hand.log.event(1, "sampled")
+    for which in range(1, 6):
+        shutil.rmtree(by_hand.run.path)
+        with monkeypatch.context() as patch:
+            patch.setattr("minigpt.rundir.write_atomically", failing(which, function=saving.write_atomically))
+            patch.setattr(os, "write", failing(which, which + 1, which + 2, function=os.write))
+            by_hand.save(10 * which)
+        assert by_hand.save(10 * which + 1), by_hand.saver.trouble
+        assert read_journal(by_hand.run.metrics_file) == [{"step": 1}]
+        assert by_hand.run.config().train == by_hand.config.train and by_hand.run.is_live()
 
 
 # ── a stop in the middle of an evaluation ─────────────────────────────────────────────────────────────────────────

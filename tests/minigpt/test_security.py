@@ -110,12 +110,20 @@ def test_a_run_is_the_users_alone(tmp_path: Path, umask: int) -> None:
 
 
 def test_a_command_channel_that_others_may_write_to_is_closed(tmp_path: Path) -> None:
-    """Such as one that was unpacked from an archive, or copied from a disk without permissions."""
-    corpus = write_corpus(tmp_path / "corpus.txt")
-    run = train(tiny_config(corpus, tmp_path / "run", device={"threads": 1}, train={"max_steps": 2}))
-    run.commands_dir.chmod(0o777)
-    with run.locked():
-        assert stat.S_IMODE(run.commands_dir.stat().st_mode) == 0o755
+    """Such as one that was unpacked from an archive, or copied from a disk without permissions.
+
+    Nor may they write to the run's own directory, in which they could put a commands/ of their own in its place.
+    """
+    run = RunDirectory(tmp_path / "run")
+    run.commands_dir.mkdir(parents=True)
+    for directory in (run.path, run.commands_dir):
+        for mode in (0o777, 0o775, 0o757):
+            directory.chmod(mode)
+            with run.locked():
+                assert stat.S_IMODE(directory.stat().st_mode) == 0o755, (directory, oct(mode))
+        directory.chmod(0o750)
+        with run.locked():
+            assert stat.S_IMODE(directory.stat().st_mode) == 0o750
 
 
 def test_what_is_no_command_of_a_viewer_is_only_removed(tmp_path: Path) -> None:

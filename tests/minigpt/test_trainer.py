@@ -1,25 +1,42 @@
 """The trainer writes what its readers need, obeys commands, and resumes exactly."""
 
+import errno
+import fcntl
+import gc
 import json
 import math
+import os
 import shutil
+import threading
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
+from minigpt import saving
+from minigpt.checkpoint import Snapshot
 from minigpt.commands import send_command
 from minigpt.config import Config
 from minigpt.errors import UserError
 from minigpt.journal import Row, read_journal
 from minigpt.metrics import Metrics
-from minigpt.model import count_parameters
-from minigpt.rundir import RunDirectory, RunState
+from minigpt.model import GPT, count_parameters
+from minigpt.rundir import Checkpoint, RunDirectory, RunState
 from minigpt.session import TrainingSession
 from minigpt.trainer import Trainer
-from tests.training import assert_same_run, resume, rows_by_step, tiny_config, train, write_corpus
+from tests.training import (
+    assert_same_run,
+    finish,
+    in_evaluation,
+    resume,
+    rows_by_step,
+    tiny_config,
+    train,
+    write_corpus,
+)
 
 
 @pytest.fixture
@@ -163,6 +180,43 @@ def test_a_finished_run_is_not_resumed(tmp_path: Path, corpus: Path) -> None:
         resume(train(tiny_config(corpus, tmp_path / "run")))
 
 
+@pytest.mark.parametrize("asked", ["by its process", "by a viewer"])
+def test_stopped_in_an_evaluation_and_resumed_it_is_the_run_never_interrupted(
+    tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    """The row that is still to be written tells of the step before: its learning rate came out as 0."""
+    whole = train(tiny_config(corpus, tmp_path / "whole"))
+
+    def stop(trainer: Trainer) -> None:
+        if asked == "by a viewer":
+            send_command(trainer.run.commands_dir, "stop")
+        else:
+            trainer._stop.set()
+
+    with monkeypatch.context() as patch:
+        patch.setattr("minigpt.trainer._POLL_INTERVAL", 0.0)
+        in_evaluation(patch, 15, stop)
+        run = train(tiny_config(corpus, tmp_path / "run"))
+    assert run.state() is RunState.STOPPED and run.checkpoint("last").step == 15
+    assert 15 not in rows_by_step(run), "the evaluation was not broken off"
+    assert_same_run(whole, resume(run))
+
+
+def test_without_its_events_a_resumed_run_is_still_a_new_attempt(tmp_path: Path, corpus: Path) -> None:
+    """Readers pass over the rows of an attempt that is over: all that was trained after the loss was invisible."""
+    run = train(tiny_config(corpus, tmp_path / "run"))
+    shutil.rmtree(run.checkpoint("last").path)
+    resume(run)
+    run.events_file.unlink()
+    finish(TrainingSession(resume=run, changes={"train.max_steps": "44"}))
+    assert [row["attempt"] for row in events(run, "started")] == [3]
+    assert Metrics(run.metrics_file).read_all().last["step"] == 44
+    run.events_file.unlink()
+    run.metrics_file.unlink()
+    finish(TrainingSession(resume=run, changes={"train.max_steps": "48"}))
+    assert [row["attempt"] for row in events(run, "started")] == [4]
+
+
 # ── commands ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -224,6 +278,69 @@ def test_stopped_while_paused(tmp_path: Path, corpus: Path) -> None:
     assert run.state() is RunState.STOPPED
 
 
+def test_each_of_two_who_stop_it_is_answered(tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both in one look into commands/: the first was forgotten, and its viewer said that nobody answers."""
+    asked: list[str] = []
+
+    def stop(trainer: Trainer) -> None:
+        if trainer.counters.step == 10 and not asked:
+            asked.extend(send_command(trainer.run.commands_dir, "stop") for _ in range(2))
+        step(trainer)
+
+    step = Trainer._step
+    monkeypatch.setattr("minigpt.trainer._POLL_INTERVAL", 0.0)
+    monkeypatch.setattr(Trainer, "_step", stop)
+    run = train(tiny_config(corpus, tmp_path / "run"))
+    assert run.state() is RunState.STOPPED
+    assert [row["command"] for row in events(run, "stopped") + events(run, "notice")] == asked
+
+
+def test_waiting_for_room_in_the_end_it_still_obeys(
+    tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a disk that stays full nobody could end it but with a signal."""
+    write = saving.write_checkpoint
+
+    def full_at_the_end(run: RunDirectory, snapshot: Snapshot) -> Checkpoint:
+        if snapshot.step == 40:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(run, snapshot)
+
+    monkeypatch.setattr(saving, "write_checkpoint", full_at_the_end)
+    monkeypatch.setattr("minigpt.trainer.RETRY_INTERVAL", 0.05)
+    session, run = started(tiny_config(corpus, tmp_path / "run"))
+    wait_for(lambda: session.trouble)
+    pause, sample = (send_command(run.commands_dir, name) for name in ("pause", "sample"))
+    wait_for(lambda: any(row.get("command") == sample for row in events(run, "sampled")))
+    assert any(row.get("command") == pause for row in events(run, "notice")) and not events(run, "paused")
+    send_command(run.commands_dir, "stop")
+    session.join(20)
+    assert not session.is_alive() and "step 40 could not be saved" in str(session.error)
+
+
+def test_that_it_has_finished_is_not_lost_on_a_full_disk(
+    tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last checkpoint took the last of the room: without that word the run seemed to have crashed."""
+    full = threading.Event()
+    full.set()
+    write = os.write
+
+    def refusing(descriptor: int, data: bytes) -> int:
+        if full.is_set() and b'"event": "finished"' in data:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", refusing)
+    monkeypatch.setattr("minigpt.trainer.RETRY_INTERVAL", 0.05)
+    session, run = started(tiny_config(corpus, tmp_path / "run"))
+    wait_for(lambda: session.trouble or not session.is_alive())
+    assert session.is_alive() and "No space left" in session.trouble
+    full.clear()
+    finish_thread(session)
+    assert run.state() is RunState.FINISHED and session.outcome == "finished"
+
+
 def test_a_pause_counts_neither_as_time_nor_into_the_throughput(tmp_path: Path, corpus: Path) -> None:
     session, run = started(tiny_config(corpus, tmp_path / "run", train={"max_steps": 10**6, "eval_interval": 10**6}))
     wait_for(lambda: len(read_journal(run.metrics_file)) > 20)
@@ -257,6 +374,47 @@ def test_a_crash_is_kept_and_explained(tmp_path: Path, corpus: Path, monkeypatch
     run = RunDirectory(tmp_path / "run")
     assert "boom" in run.console_file.read_text() and "Traceback" in run.console_file.read_text()
     assert events(run, "failed")[0]["message"] == "[bold]boom"
+
+
+def test_an_error_that_is_shown_does_not_keep_the_model(
+    tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The screen keeps the error; its frames, and those of the error that it came from, kept the device's memory."""
+    models: list[weakref.ref[GPT]] = []
+
+    def broken(trainer: Trainer) -> None:
+        models.append(weakref.ref(trainer.learner.model))
+        try:
+            raise ValueError("the cause")
+        except ValueError as error:
+            raise UserError("the reason") from error
+
+    monkeypatch.setattr(Trainer, "_step", broken)
+    session = TrainingSession(config=tiny_config(corpus, tmp_path / "run"), preset="test")
+    session.start()
+    session.join()
+    gc.collect()
+    assert str(session.error) == "the reason" and models[0]() is None
+
+
+def test_it_ends_when_another_process_trains_its_run(
+    tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody has removed the lock, and another trainer has begun: the two would write into one run for ever."""
+    monkeypatch.setattr("minigpt.trainer._LOCK_INTERVAL", 0.05)
+    changes = {"max_steps": 10**6, "eval_interval": 10**6, "checkpoint_interval": 10**6}
+    session, run = started(tiny_config(corpus, tmp_path / "run", train=changes))
+    wait_for(lambda: session.steps_done)
+    other = tmp_path / "lock"
+    with other.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        other.replace(run.lock_file)
+        session.join(20)
+        ended = not session.is_alive()
+    session.request_stop()
+    session.join()
+    assert ended and isinstance(session.error, UserError) and "being trained by another process" in str(session.error)
+    assert not events(run, "failed"), "that would be the other one's last word"
 
 
 def test_nothing_is_made_when_the_corpus_is_unusable(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What deserves an alert: each thing once, nothing from history, no swarm."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -89,6 +90,17 @@ def test_failed_stopped_and_crashed_are_told_once(tmp_path: Path) -> None:
             append(run, {"event": "started", "attempt": 3, "resumed_from": 1750, "time": 1_795_000_900.0})
             assert watching.kinds() == []
         assert watching.kinds(3) == ["crashed"], "the next attempt's end is another one"
+
+
+def test_the_end_of_a_training_in_this_process_is_not_told_of_another(tmp_path: Path) -> None:
+    """It said that the process was gone, in the very process."""
+    run = recorded_run(tmp_path, ended="", steps=1800)
+    with run.locked():
+        append(run, {"event": "started", "attempt": 3, "pid": os.getpid(), "time": 1_795_000_900.0})
+        watching = Watching(run)
+        assert watching.kinds() == []
+    (crashed,) = watching.look(3)
+    assert "in this process" in crashed.message and "is gone" not in crashed.message
 
 
 def test_a_stall_is_told_once_until_it_goes_on(tmp_path: Path) -> None:

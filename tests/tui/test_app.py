@@ -190,7 +190,7 @@ async def test_help_lists_our_keys_of_the_place_and_opens_while_typing(recorded:
     async with app.run_test() as pilot:
         await pilot.pause()
         groups = keys_of(app.screen)
-        assert [group.title for group in groups] == ["List", "Home", "Everywhere"]
+        assert [group.title for group in groups] == ["Presets", "Home", "Everywhere"]
         assert ("q, ^q", "quit; asks first while training") in groups[-1].keys
         await pilot.press("question_mark")
         assert isinstance(app.screen, KeysScreen)
@@ -210,7 +210,7 @@ async def test_the_command_palette_offers_our_commands() -> None:
         await pilot.pause()
         titles = [command.title for command in app.get_system_commands(app.screen)]
         assert titles[0] == "Train quickstart"
-        assert {"Theme", "Keys", "Quit", "Start or open"} <= set(titles)
+        assert {"Theme", "Keys", "Quit", "Start"} <= set(titles)
 
 
 async def test_what_the_palette_offers_is_done_where_the_key_is_bound(
@@ -331,7 +331,9 @@ def minigpt_tui(*arguments: str, **environment: str) -> "subprocess.CompletedPro
         ([], "needs a terminal to draw on"),
         (["."], "needs a terminal to show a run"),
         (["--train.max-steps", "3"], "the preset or TOML file comes first"),
+        (["--readonly"], "unknown option --readonly; did you mean --read-only?"),
         (["quickstrat"], "did you mean quickstart?"),
+        (["runs/nope"], "There is no run of that name either"),
     ],
 )
 def test_without_a_terminal_it_says_what_to_do(arguments: list[str], message: str) -> None:
@@ -339,6 +341,7 @@ def test_without_a_terminal_it_says_what_to_do(arguments: list[str], message: st
     done = minigpt_tui(*arguments)
     assert done.returncode == 2
     assert message in done.stderr and "Traceback" not in done.stderr
+    assert done.stderr.startswith("minigpt-tui: ")
     assert "\x1b" not in done.stdout + done.stderr
 
 

@@ -19,7 +19,7 @@ from minigpt.rundir import RunDirectory
 from tests.recorded import recorded_run
 from tests.tui.panes import PaneApp, settled
 from tui.following import Following
-from tui.grid import CURSOR, FIRST_RUN, PROBLEM, RUNS
+from tui.grid import CURSOR, FIRST_RUN, PROBLEM, RUNS, TRAIN
 from tui.widgets.charts import ChartsPane
 
 SIZES = [(80, 20), (69, 32)]  # what a dashboard has for it in terminals of 80×24 and 120×36
@@ -82,7 +82,7 @@ async def test_it_shows_loss_and_perplexity_first(tmp_path: Path) -> None:
         async with pane_of(recorded_run(tmp_path / str(size)), size=size) as (_, pane, _):
             assert pane.shown == ["loss", "perplexity"]
             assert "train 1.1052" in title_of(pane, "loss") and "val 1.4614" in title_of(pane, "loss")
-            assert "★ best 1.2828 · at 1,250" in foot_of(pane) and "EMA 0.9" in foot_of(pane)
+            assert "★ best 1.2828 · at 1,250" in foot_of(pane) and "EMA 0.8" in foot_of(pane)
 
 
 async def test_a_large_place_has_more_charts(tmp_path: Path) -> None:
@@ -129,12 +129,76 @@ async def test_zoom_pan_and_following(tmp_path: Path) -> None:
         pane.show(holder.runs)
         assert "step 1,200–1,700" in foot_of(pane)
         await pilot.press("shift+left")
-        assert title_of(pane, "perplexity").startswith("─ perplexity · stays")
+        assert title_of(pane, "perplexity").startswith("─ perplexity · log · stays")
         assert "step 1,075–1,575" in foot_of(pane)
         await pilot.press("f")
         assert "follows" in title_of(pane, "loss") and "step 1,200–1,700" in foot_of(pane)
         await pilot.press("0")
         assert not pane.view.is_zoomed
+
+
+async def test_the_perplexity_is_logarithmic_at_first(tmp_path: Path) -> None:
+    """The perplexity of step 0 was a peak of 62 and all that came after it one flat line."""
+
+    def rows_of_the_later_steps(pane: ChartsPane) -> int:
+        area = pane._tiles[1][1]
+        assert area is not None
+        return int((pane._grid.roles[16:30, area.left + area.width // 6 :] == TRAIN).any(axis=1).sum())
+
+    async with pane_of(recorded_run(tmp_path)) as (pilot, pane, _):
+        assert title_of(pane, "perplexity").startswith("─ perplexity · log ─")
+        assert title_of(pane, "loss").startswith("─ loss ─")
+        logarithmic = rows_of_the_later_steps(pane)
+        await pilot.press("down", "l")
+        assert logarithmic > 2 * rows_of_the_later_steps(pane) > 0
+
+
+@pytest.mark.parametrize("size", [(84, 55), (200, 56)], ids=str)
+async def test_the_same_step_stands_under_itself(tmp_path: Path, size: tuple[int, int]) -> None:
+    """Each chart's axis began where its own labels ended, so that nothing could be compared down a column."""
+    async with pane_of(recorded_run(tmp_path), size=size) as (_, pane, _):
+        lefts: dict[int, set[int]] = {}
+        for tile, area in pane._tiles:
+            assert area is not None
+            lefts.setdefault(tile.column, set()).add(tile.column + area.left)
+        assert len(pane._tiles) >= 4 and all(len(places) == 1 for places in lefts.values())
+        labels = [line for line in text_of(pane).splitlines() if "step 0" in line]
+        assert len({line.index("step 0") for line in labels}) == 1
+
+
+async def test_smoothing_is_said_and_shown_while_the_cursor_is_there(tmp_path: Path) -> None:
+    """With a cursor w and W had no effect that could be seen."""
+    for size in SIZES:
+        async with pane_of(recorded_run(tmp_path / str(size)), size=size) as (pilot, pane, _):
+            await pilot.press("left")
+            assert "⠤ EMA 0.8 " in foot_of(pane) and "⡇ train 1.1052 · ⠤ EMA" in title_of(pane, "loss")
+            await pilot.press("w")
+            assert "⠤ EMA 0.9 " in foot_of(pane) and "step 2,000 · epoch" in foot_of(pane)
+            await pilot.press(*["W"] * 9)
+            assert "not smoothed" in foot_of(pane) and "⠤ train 1.1052" in title_of(pane, "loss")
+
+
+async def test_a_value_of_another_step_than_the_cursor_says_so(tmp_path: Path) -> None:
+    """Where the title was longer, after a zoom, an evaluation of another step was shown as one of the cursor's."""
+    for size in (*SIZES, (60, 20)):
+        async with pane_of(recorded_run(tmp_path / str(size)), size=size) as (pilot, pane, _):
+            await pilot.press("left", "left", "plus", "plus")
+            assert (pane.cursor_step or 0) < 2000 and pane.view.is_zoomed
+            for name in ("loss", "perplexity"):
+                title = title_of(pane, name)
+                assert "val" not in title or " at 2,000 " in title
+            assert "at 2,000" in title_of(pane, "loss")
+
+
+async def test_a_cursor_out_of_view_is_told_of(tmp_path: Path) -> None:
+    """The values of its step were shown, and no line in any chart."""
+    async with pane_of(recorded_run(tmp_path)) as (pilot, pane, _):
+        await pilot.press("plus", "plus", "left", *["less_than_sign"] * 9)
+        assert "cursor ▸ step 2,000 · epoch" in foot_of(pane)
+        await pilot.press(*["ctrl+left"] * 12, *["greater_than_sign"] * 12)
+        assert "cursor ◂ step" in foot_of(pane)
+        await pilot.press("0")
+        assert "cursor" not in foot_of(pane)
 
 
 async def test_the_cursor_is_brought_back_into_view(tmp_path: Path) -> None:
@@ -148,11 +212,12 @@ async def test_the_cursor_is_brought_back_into_view(tmp_path: Path) -> None:
 async def test_scale_smoothing_and_axis(tmp_path: Path) -> None:
     """Guards that the scale is one chart's and the rest that of all, and that each is said."""
     async with pane_of(recorded_run(tmp_path)) as (pilot, pane, _):
+        await pilot.press("l")
+        assert title_of(pane, "loss").startswith("─ loss · log") and "perplexity · log" in text_of(pane)
         await pilot.press("down", "l")
-        assert title_of(pane, "perplexity").startswith("─ perplexity · log")
-        assert "log" not in title_of(pane, "loss")
+        assert "log" not in title_of(pane, "perplexity") and "log" in title_of(pane, "loss")
         await pilot.press("w")
-        assert "EMA 0.95" in foot_of(pane)
+        assert "EMA 0.9 " in foot_of(pane)
         await pilot.press(*["W"] * 9)
         assert "not smoothed" in foot_of(pane)
         await pilot.press("plus", "left", "left", "a")
@@ -287,6 +352,32 @@ async def test_several_runs_are_told_apart_without_colours(tmp_path: Path) -> No
         await pilot.press("left", "left", "left")
         step = pane.cursor_step
         assert step is not None and f"step {step:,}" in text_of(pane)
+
+
+async def test_a_spike_of_one_step_is_seen_in_one_run_among_several(tmp_path: Path) -> None:
+    """Only smoothed lines were drawn of them, in which a spike of one step vanishes."""
+    runs = several(tmp_path, 3)
+    rows = [json.loads(line) for line in runs[1].metrics_file.read_text().splitlines()]
+    next(row for row in rows if row["step"] == 800 and "train_loss" in row)["train_loss"] = 12.0
+    runs[1].metrics_file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    async with pane_of(*runs, size=(100, 30)) as (_, pane, _):
+        found = np.argwhere(pane._grid.roles[1:4] == FIRST_RUN + 1)
+        area = pane._tiles[0][1]
+        assert area is not None and len({int(column) for _, column in found}) in {1, 2}
+        assert abs(area.place(int(found[0][1])) - 800) < 60
+
+
+async def test_without_unicode_the_marks_are_letters_that_the_legend_names(tmp_path: Path) -> None:
+    """Guards titles, foot and marks of a chart for terminals that have nothing but ASCII."""
+    async with pane_of(troubled_run(tmp_path), size=(160, 40), ascii=True) as (pilot, pane, _):
+        for _ in range(2):
+            text = text_of(pane)
+            assert text.isascii() and ". train" in text and "* EMA" in text and "o val" in text
+            for entry in ("B best", "x 1 not finite", "S spike", "R went back"):
+                assert entry in foot_of(pane)
+            await pilot.press("plus", "plus", "left", *["less_than_sign"] * 9)
+            assert "cursor > step" in foot_of(pane) and "* EMA 0.8" in foot_of(pane) and text_of(pane).isascii()
+            await pilot.press("0", "escape")
 
 
 async def test_more_runs_than_colours_and_names_that_have_no_room(tmp_path: Path) -> None:

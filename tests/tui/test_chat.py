@@ -258,7 +258,7 @@ async def test_a_new_checkpoint_is_named_and_answers(recorded: RunDirectory, mod
         assert str(app.chat.border_title).strip() == "chat · newest, step 2,250"
         await ask(pilot, "MARLOW:")
         await until(pilot, lambda: "boats" in "".join(app.answers))
-        assert app.answers[0].startswith("step 2,250 · seed 1 · 412 tok/s\n› MARLOW:\nThe tide")
+        assert app.answers[0].startswith("step 2,250 · seed 1 · 412 tok/s\n› MARLOW:\n▏The tide")
 
 
 async def test_settings_are_changed_by_keys_and_checked(recorded: RunDirectory, model: MadeUpModel) -> None:
@@ -534,7 +534,7 @@ async def test_going_on_makes_one_text(recorded: RunDirectory, model: MadeUpMode
         (text,) = app.answers
         assert text == (
             "step 2,000 · val 1.4614 · seed 1, then step 1,000 · val 1.2862 · seed 1 · 412 tok/s\n"
-            f"› MARLOW:{first}{first}{first}"
+            f"› MARLOW:\n▏{first[1:]}{first}{first}"
         )
         await pilot.press("ctrl+y")
         assert app.clipboard == first * 3
@@ -568,17 +568,83 @@ async def test_a_text_that_could_not_go_on_still_can(recorded: RunDirectory, mod
 
 
 async def test_rare_settings_reach_the_engine(recorded: RunDirectory, model: MadeUpModel) -> None:
-    """Guards min-p, repetition penalty and stop text, which are shown while they are wanted or set."""
+    """Guards min-p, repetition penalty and stop text."""
     model.released.set()
     app = PaneApp(recorded)
     async with app.run_test() as pilot:
-        rare = app.query_one(".rare")
-        assert not rare.display
         await pilot.press(*["tab"] * 6, "up", "tab", "up", "up", "tab", *"out\\n", "enter")
-        assert app.focused is app.prompt and rare.display, "what is not as usual stays in sight"
+        assert app.focused is app.prompt
         await ask(pilot, "a")
         await answered(pilot)
     assert model.asked[0][1] == Sampling(min_p=0.05, repetition_penalty=1.1, stop="out\n")
+
+
+@pytest.mark.parametrize("height", [12, 24])
+async def test_nothing_moves_when_the_settings_get_the_keys(recorded: RunDirectory, height: int) -> None:
+    """The line of the rare settings came with the focus, and pushed the conversation and the prompt up."""
+    app = PaneApp(recorded)
+    async with app.run_test(size=(60, height)) as pilot:
+        await settled(pilot)
+        before = app.prompt.region
+        names = []
+        for _ in range(8):
+            await pilot.press("tab")
+            await pilot.pause()
+            assert app.prompt.region == before
+            assert app.focused is not None and app.focused.region.height == 1, "it can be seen"
+            names.append(app.focused.name)
+        assert names[-3:] == ["min_p", "repetition_penalty", "stop"]
+        field = app.query(SamplingInput).first()
+        app.screen.set_focus(field)
+        active = app.screen.active_bindings["up"].binding
+        assert active.show and (active.key_display, active.description) == ("↑↓", "change the value")
+
+
+async def test_settings_come_back_from_asking_several(recorded: RunDirectory) -> None:
+    """What was found there to be good was lost on leaving; a wrong number does not come back."""
+    app = PaneApp(recorded)
+    async with app.run_test(size=(120, 36)) as pilot:
+        for seed, stop in (("7", "out\n"), ("x", "")):
+            await pilot.press("ctrl+t")
+            await until(pilot, lambda: app.screen.query(SamplingRow))
+            row = app.screen.query_one(SamplingRow)
+            await pilot.pause()
+            row.set(Sampling(temperature=0.3, seed=7, min_p=0.2, stop=stop))
+            next(field for field in row.query(SamplingInput) if field.name == "seed").value = seed
+            await pilot.press("escape")
+            await until(pilot, lambda: app.screen.query(ChatPane))
+            expected = Sampling(temperature=0.3, seed=7, min_p=0.2, stop="out\n")
+            assert app.query_one(SamplingRow).sampling() == expected
+
+
+@pytest.mark.parametrize("tmux", ["", "/tmp/t,1,0"])
+async def test_what_tmux_needs_for_copying_is_said_once(
+    recorded: RunDirectory, model: MadeUpModel, monkeypatch: pytest.MonkeyPatch, tmux: str
+) -> None:
+    monkeypatch.setattr("tui.clipboard._told", set())
+    monkeypatch.setenv("TMUX", tmux)
+    model.released.set()
+    app = PaneApp(recorded)
+    async with app.run_test() as pilot:
+        await ask(pilot, "a")
+        await answered(pilot)
+        await pilot.press("ctrl+y", "ctrl+y")
+        said = [toast.message for toast in app._notifications]
+        assert len(said) == 2 and all("is copied" in words for words in said)
+        assert sum("set -g set-clipboard on" in words for words in said) == bool(tmux)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "text", "shown"),
+    [("To be", " or not", "› To be▏ or not"), ("MARLOW:", "\nThe", "› MARLOW:\n▏The"), ("\n", "\nThe", "› ⏎\n▏The")],
+)
+def test_a_sign_stands_where_the_model_begins(recorded: RunDirectory, prompt: str, text: str, shown: str) -> None:
+    """Prompt and answer differed by their colour alone."""
+    answer = Answer(recorded, prompt, Sampling(), Models(), Transcript(recorded))
+    assert "▏" not in str(exchange_text(answer))
+    answer._pieces = [text]
+    assert str(exchange_text(answer)).endswith(shown)
+    assert str(exchange_text(answer, ascii=True)).endswith(shown.replace("▏", "|"))
 
 
 async def test_earlier_conversations_can_be_read_again(recorded: RunDirectory, model: MadeUpModel) -> None:
@@ -595,7 +661,7 @@ async def test_earlier_conversations_can_be_read_again(recorded: RunDirectory, m
         await until(pilot, lambda: bool(app.query("#earlier")))
         text = str(app.query_one("#earlier", Static).content)
         assert text.count("step ") == 20 and len(text) < 50_000
-        assert "step 250 · val 1.5000 · seed 7\n› [b]old␛and\ufffdold" in text
+        assert "step 250 · val 1.5000 · seed 7\n› [b]old␛▏and\ufffdold" in text
         assert "now" not in text
         await pilot.press("ctrl+l")
         assert not app.query("#earlier")

@@ -24,7 +24,7 @@ from tui import styles
 from tui.evaluating import Evaluating, kept_results
 from tui.models import Models
 from tui.theme import DARK
-from tui.widgets.evaluate import LONGEST_TEXT, EvaluatePane, TextField, result_text
+from tui.widgets.evaluate import LONGEST_TEXT, EvaluatePane, Results, TextField, result_text
 
 
 class PaneApp(App[None]):
@@ -143,7 +143,7 @@ async def test_a_text_too_short_and_no_text_are_messages(run: RunDirectory) -> N
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("ctrl+e")
         assert "no text yet" in app.status
-        await pilot.press("s", "ctrl+e")
+        await pilot.press("enter", "s", "ctrl+e")
         await until(pilot, lambda: "too short" in app.status)
         assert not app.results
 
@@ -165,10 +165,24 @@ async def test_escape_stops_it_and_then_leaves(run: RunDirectory, monkeypatch: p
         assert "going on" in app.status
         await pilot.press("escape")
         await until(pilot, lambda: app.status == "Stopped.")
-        assert app.focused is app.field
-        await pilot.press("escape")
-        assert app.focused is None
+        assert app.focused is app.query_one(Results)
         assert not app.results
+
+
+async def test_the_keys_are_not_swallowed_until_somebody_goes_into_the_field(run: RunDirectory) -> None:
+    """The number keys were typed into the field, and did not switch the panes any more, without a word."""
+    app = PaneApp(run)
+    async with app.run_test(size=(80, 24)) as pilot:
+        results = app.query_one(Results)
+        for way in ("enter", "tab"):
+            assert app.focused is results
+            await pilot.press("5", way, "1", "2")
+            assert app.focused is app.field
+            await pilot.press("escape")
+        assert app.field.text == "1212"
+        results.post_message(Paste("\x1b[2J3"))
+        await until(pilot, lambda: app.focused is app.field)
+        assert app.field.text == "1212␛[2J3", "what is pasted is meant for the field"
 
 
 async def test_what_was_evaluated_before_is_listed(run: RunDirectory) -> None:

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual import events
+from textual.app import ComposeResult
 from textual.pilot import Pilot
+from textual.screen import Screen
 from textual.widgets import Static
 
 from minigpt.commands import take_commands
@@ -177,18 +181,18 @@ async def test_enter_starts_quickstart_at_once(runs: Path) -> None:
 
 
 async def test_arrows_lead_from_presets_to_runs_and_back(runs: Path) -> None:
-    """Guards that the keyboard reaches everything without Tab, and that r resumes only what can be resumed."""
+    """Guards that the keyboard reaches everything without Tab, and that a training begins only below the runs."""
     make_run(runs, "newer", event="finished", hours_ago=1)
     make_run(runs, "older", event="stopped", hours_ago=5)
     app = Asked()
     async with app.run_test() as pilot:
         await settle(pilot)
-        await pilot.press("r")
-        assert not app.asked
-        await pilot.press("down", "down", "enter")
+        await pilot.press("enter")
         await pilot.press("down", "r")
+        await pilot.press("down", "down", "r", "enter")
         await pilot.press("up", "up", "enter")
-        assert app.asked == [("open", "newer"), ("resume", "older"), ("start", "shakespeare-cpu")]
+        asked = [("open", "newer"), ("resume", "older"), ("start", "shakespeare-cpu"), ("open", "older")]
+        assert app.asked == asked
 
 
 async def test_a_click_chooses(runs: Path) -> None:
@@ -218,28 +222,190 @@ async def test_a_live_run_comes_first_and_cannot_be_resumed(runs: Path) -> None:
             assert app.asked == [("open", "live")]
 
 
-async def test_the_runs_stand_first_while_one_is_trained(runs: Path) -> None:
-    """Whoever comes back in the morning is to find the run with the first key, and the presets below it."""
+async def test_with_a_run_the_runs_stand_first_from_the_first_frame(runs: Path) -> None:
+    """A careless Enter began a training: it fell on a preset before the runs were read, or after they had ended."""
     make_run(runs, "ended", event="finished", hours_ago=1)
     live = make_run(runs, "live", hours_ago=5)
     app = Asked()
+    with live.locked():
+        async with app.run_test(size=(80, 24)) as pilot:
+            await pilot.press("enter")
+            await settle(pilot)
+            presets, listed = app.screen.query_one("#presets", RowTable), app.screen.query_one("#runs", RowTable)
+            assert ("start", "quickstart") not in app.asked
+            assert listed.has_focus and listed.chosen == str(live.path)
+            assert listed.region.bottom <= presets.region.y
+
+
+async def test_the_first_run_goes_above_the_presets_and_the_last_one_leaves_again(runs: Path) -> None:
+    """Also when another process made it, or the last one was deleted."""
+    app = Asked()
     async with app.run_test(size=(80, 24)) as pilot:
         await settle(pilot)
-        home = app.screen
-        assert isinstance(home, HomeScreen)
+        home = home_of(app)
         presets, listed = home.query_one("#presets", RowTable), home.query_one("#runs", RowTable)
-        assert presets.has_focus and presets.region.y < listed.region.y
-        with live.locked():
-            await pilot.press("down")
-            home._read_runs()
-            await settle(pilot)
-            assert listed.has_focus and listed.chosen == str(live.path)
-            assert listed.region.bottom <= presets.region.y and presets.size.height >= 3
-            await pilot.press("down", "down", "enter", "up", "enter")
-            assert app.asked == [("start", "quickstart"), ("open", "ended")]
+        assert presets.has_focus and not listed.display
+        run = make_run(runs, "ended", event="finished")
         home._read_runs()
         await settle(pilot)
-        assert presets.region.bottom <= listed.region.y and listed.has_focus
+        assert listed.has_focus and listed.region.bottom <= presets.region.y
+        run.path.rename(runs.parent / "elsewhere")
+        home._read_runs()
+        await settle(pilot)
+        assert presets.has_focus and not listed.display
+        await pilot.press("enter")
+        assert app.asked == [("start", "quickstart")]
+
+
+async def test_both_tables_have_room_in_a_small_terminal(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Presets took half of it; with many runs there still have to be some, also beside a filter."""
+    monkeypatch.setattr("tui.screens.home.list_presets", lambda: NINE)
+    for number in range(20):
+        make_run(runs, f"run-{number}", event="finished", hours_ago=number)
+    app = Asked()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        presets, listed = app.screen.query_one("#presets", RowTable), app.screen.query_one("#runs", RowTable)
+        assert listed.size.height >= 11 and presets.size.height >= 5
+        await pilot.press("slash", *"run", "enter", "tab")
+        await until(pilot, lambda: app.screen.query_one("#about").display)
+        await settled(pilot)
+        assert presets.has_focus and presets.size.height >= 4 and listed.size.height >= 11
+        assert presets.region.bottom <= app.screen.query_one("#about").region.y < 23
+
+
+# ── coming back ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Above(Screen[None]):
+    """Covers the home screen as the dashboard of a run does."""
+
+    def __init__(self, run: RunDirectory | None = None) -> None:
+        super().__init__()
+        self.run_directory = run
+
+    def compose(self) -> ComposeResult:
+        yield PromptLine()
+
+
+class PromptLine(Static, can_focus=True):
+    """Has the focus, and leaves all keys to those further out."""
+
+
+async def test_the_cursor_comes_back_to_the_run_that_was_left(runs: Path) -> None:
+    """It stayed on the preset that the run was started from: the next Enter began another one."""
+    make_run(runs, "newer", event="finished", hours_ago=1)
+    older = make_run(runs, "older", event="stopped", hours_ago=5)
+    app = Asked()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        table = app.screen.query_one(RunTable)
+        for run in (older, None):
+            app.screen.query_one("#presets").focus()
+            await app.push_screen(Above(run or make_run(runs, "begun", hours_ago=0)))
+            await pilot.press("escape")
+            await until(pilot, lambda: table.has_focus)
+            assert table.chosen == str(runs / ("older" if run else "begun"))
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_what_is_typed_behind_an_esc_too_many_does_nothing(runs: Path, at_once: bool) -> None:
+    """Letters of a question to the model stopped, deleted and started runs.
+
+    `at_once` they come from the terminal together, and are on their way through the screen before while it closes.
+    """
+    run = make_run(runs, "only", event="stopped")
+    app = Asked()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await app.push_screen(Above(run))
+        await pilot.pause()
+        typed = ["escape", "D", "r", "R", "n", "x", "f2", "delete", "enter"]
+        if at_once:
+            for key in typed:
+                app.post_message(events.Key(key, key if len(key) == 1 else None))
+            await until(pilot, lambda: isinstance(app.screen, HomeScreen))
+            await settled(pilot)
+        else:
+            await pilot.press(*typed, "q", "d")
+        assert not app.asked and app.screen_stack == [home_of(app)] and app._exit is False
+        assert not app._notifications, "and no words about it"
+        # Once there is a pause, the keys do what they say.
+        await until(pilot, lambda: app.screen.active_bindings["r"].enabled)
+        await pilot.press("r")
+        assert app.asked == [("resume", "only")]
+
+
+async def test_one_key_behind_esc_still_quits(runs: Path) -> None:
+    """Esc and q are how one leaves; only behind other letters is q one of a word."""
+    make_run(runs, "only", event="stopped")
+    app = Asked()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await app.push_screen(Above())
+        await pilot.press("escape", "q")
+        assert app._exit
+
+
+async def test_a_window_over_the_list_leaves_the_keys_alone(runs: Path) -> None:
+    """It is closed on purpose: the next key is meant for the list."""
+    make_run(runs, "only", event="stopped")
+    app = Asked()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await in_the_runs(pilot)
+        await pilot.press("D", "escape", "r")
+        assert app.asked == [("resume", "only")]
+
+
+# ── keys that do nothing here ─────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_key_that_does_nothing_says_why(runs: Path) -> None:
+    """Nothing happened, and nothing told that the cursor was in the other table."""
+    live = make_run(runs, "live", hours_ago=0)
+    make_run(runs, "ended", event="finished")
+    app = Asked()
+    with live.locked():
+        async with app.run_test(size=(80, 24)) as pilot:
+            await in_the_runs(pilot)
+
+            async def said(*keys: str) -> list[str]:
+                app.clear_notifications()
+                await pilot.press(*keys)
+                return [note.message for note in app._notifications]
+
+            assert await said("r") == ["live is being trained already: Enter opens it."]
+            assert await said("n") == ["Choose a preset first: Tab goes to the presets."]
+            assert await said("down", "x") == ["ended is not being trained."]
+            await pilot.press("tab")
+            for key in ("r", "R", "x", "f2", "D", "delete", "v"):
+                assert await said(key) == ["Choose a run first: Tab goes to the runs."]
+            assert isinstance(app.screen, HomeScreen) and not app.asked
+
+
+async def test_help_names_the_keys_of_both_tables(runs: Path) -> None:
+    """Of the table without the focus nothing was said, nor of what can be done with a run."""
+    make_run(runs, "only", event="finished")
+    app = Asked()
+    async with app.run_test(size=(80, 60)) as pilot:
+        await in_the_runs(pilot)
+        for focused, other in (("Runs", "Presets"), ("Presets", "Runs")):
+            await pilot.press("question_mark")
+            await settled(pilot)
+            lines = [strip.text for strip in app.screen._compositor.render_strips()]
+            titles = [word for line in lines if (word := line.strip(" │┃║▏▕")).startswith(("Runs", "Presets", "Home"))]
+            assert titles == [focused, "Home", f"{other} (Tab goes there)"]
+            text = "\n".join(lines)
+            for meaning in (
+                "open the run",
+                "start a training with the preset's settings",
+                "mark the run",
+                "stop the run",
+                "give the run another name",
+                "choose the settings of a new run",
+            ):
+                assert meaning in text
+            await pilot.press("escape", "tab")
 
 
 @pytest.mark.parametrize(("event", "key", "asked"), [("finished", "r", "ask"), ("stopped", "R", "ask")])
@@ -249,7 +415,7 @@ async def test_a_run_is_gone_on_with_under_other_settings(runs: Path, event: str
     app = Asked()
     async with app.run_test() as pilot:
         await settle(pilot)
-        await pilot.press("down", "down", key)
+        await pilot.press(key)
         assert app.asked == [(asked, "only")]
 
 
@@ -278,7 +444,6 @@ async def test_new_runs_appear_and_the_cursor_stays(runs: Path, monkeypatch: pyt
     app = Asked()
     async with app.run_test() as pilot:
         await settle(pilot)
-        await pilot.press("down", "down")
         make_run(runs, "second", event="finished", hours_ago=1)
         screen = app.screen
         assert isinstance(screen, HomeScreen)
@@ -301,8 +466,6 @@ async def test_no_runs_says_where_they_will_be(runs: Path) -> None:
 
 async def test_a_covered_list_is_not_read(runs: Path) -> None:
     """Under a dashboard it was read every two seconds, and each change of it repainted the whole dashboard."""
-    from textual.screen import Screen
-
     app = Asked()
     async with app.run_test() as pilot:
         await settle(pilot)
@@ -354,7 +517,7 @@ async def test_a_filter_leaves_the_runs_that_have_all_its_words(runs: Path) -> N
         await pilot.press("escape")
         await pilot.pause()
         assert table.has_focus and len(shown(app)) == 6
-        assert not app.screen.query_one(FilterLine).display
+        assert not app.screen.query_one("#filter").display
 
 
 async def test_letters_of_a_filter_are_no_commands(runs: Path) -> None:
@@ -403,13 +566,46 @@ async def test_marked_runs_are_compared(runs: Path) -> None:
         await pilot.press("v")
         assert not app.asked
         await pilot.press("space")
-        assert shown(app)[0] == f"* {names[0]}"
+        assert [entry.key for entry in app.screen.query_one(RunTable)._entries if entry.mark] == [str(runs / names[0])]
         await pilot.press("v")
         assert app.asked.pop() == ("compare", f"{names[0]} {names[1]}")
         await pilot.press("slash", *"night", "enter", "space", "equals_sign")
         assert app.asked.pop() == ("compare", f"{names[0]} {names[5]}")
         await pilot.press("space", "v")
         assert app.asked.pop() == ("compare", f"{names[0]} {names[5]}")
+
+
+async def test_a_mark_cuts_no_name_and_stays_over_a_rename(runs: Path) -> None:
+    """A marked name lost two characters more, and with a new name the mark was gone."""
+    some_runs(runs)
+    app = Asked()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await in_the_runs(pilot)
+        table = app.screen.query_one(RunTable)
+        cut = table.texts(0)[0]
+        assert "…" in cut
+        await pilot.press("space", "end", "space")
+        await settled(pilot)
+        assert table.texts(0)[0] == cut
+        assert table.render_line(1).text.startswith(f"*{cut} ") and table.render_line(2).text.startswith(" ")
+        await pilot.resize_terminal(120, 36)
+        await until(pilot, lambda: table.render_line(1).text.startswith(" * 2026-11-20-quickstart-brave-otter "))
+        await pilot.press("f2", *"-2", "enter")
+        await until(pilot, lambda: "night-on-the-python-docs-2" in shown(app))
+        assert [summary.run.name for summary in table.marked_runs][1] == "night-on-the-python-docs-2"
+        assert table.chosen == str(runs / "night-on-the-python-docs-2")
+
+
+async def test_the_filter_says_how_many_runs_match(runs: Path) -> None:
+    """It was an unnamed line."""
+    some_runs(runs)
+    app = Asked()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await in_the_runs(pilot)
+        await pilot.press("slash", *"tiny")
+        await settled(pilot)
+        line = app.screen.query_one("#filter").region.y
+        assert re.search(r"filter: *tiny +2 of 6 match", app.screen._compositor.render_strips()[line].text)
 
 
 async def test_a_preset_is_started_or_set_up_first(runs: Path) -> None:
@@ -597,8 +793,10 @@ async def test_with_many_presets_the_runs_stay_in_view(runs: Path, monkeypatch: 
     async with app.run_test(size=(80, 24)) as pilot:
         await settle(pilot)
         presets, listed = app.screen.query_one("#presets", RowTable), app.screen.query_one("#runs", RowTable)
+        await pilot.press("tab", "home")
+        await pilot.pause()
         assert presets.max_scroll_y == 0 and presets.is_cut
-        assert listed.size.height >= 4
+        assert listed.size.height == 6
         about = app.screen.query_one("#about", Static)
         await pilot.press(*["down"] * 4)
         await pilot.pause()
@@ -618,6 +816,24 @@ async def test_a_run_limited_by_time_has_no_number_of_steps(runs: Path) -> None:
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
         assert rows(app, "runs")[0][3] == "—"
+
+
+async def test_the_step_of_a_stopped_run_is_that_of_its_last_checkpoint(runs: Path) -> None:
+    """Stopped between two rows it was at 4,381 on the dashboard and at 4,380 here."""
+    run = make_run(runs, "only", loss=1.75)
+    events = JournalWriter(run.events_file)
+    for event, attempt, step in (("saved", 1, 1253), ("stopped", 1, 1253)):
+        events.append({"event": event, "step": step, "attempt": attempt})
+    app = Asked()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        assert rows(app, "runs")[0][2] == "1,253"
+        # The rows of an attempt that has none yet are those of the one before.
+        events.append({"event": "started", "step": 1900, "attempt": 2})
+        events.close()
+        home_of(app)._read_runs()
+        await settle(pilot)
+        assert rows(app, "runs")[0][2] == "1,250"
 
 
 def test_looks_with_nine_presets(

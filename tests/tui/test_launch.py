@@ -253,6 +253,44 @@ async def test_a_text_that_is_not_there_or_too_short(tmp_path: Path) -> None:
         assert not app.answers
 
 
+async def test_a_typed_path_takes_the_place_of_the_text_there(tmp_path: Path) -> None:
+    """It was put behind the old value, in a field of 20 cells, and of what was typed its middle was left out."""
+    path = tmp_path / "a folder with texts" / "nope.txt"
+    app = Launching()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        form = app.screen.query_one(SettingForm)
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: isinstance(app.screen, ChooseScreen))
+        await pilot.press(*"pattern", "enter")
+        await until(pilot, lambda: form.editor.has_focus)
+        assert form.editor.region.right >= form.listing.region.right - 1  # a scroll bar
+        for character in str(path):
+            app.post_message(events.Key(character, character))
+        await until(pilot, lambda: form.touched == {"data.corpus": str(path)})
+        await pilot.press("enter")
+        form.set("data.corpus", "x" * 500 + "/nope.txt")
+        await settled(pilot)
+        (line,) = [strip.text for strip in app.screen._compositor.render_strips() if "…xx" in strip.text]
+        assert "corpus" in line and "xx/nope.txt" in line
+
+
+async def test_a_search_is_ended_as_the_key_line_says() -> None:
+    """Nothing said how a search is taken back; Ctrl+U does it as in a shell."""
+    app = Launching()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        listing = app.screen.query_one(SettingForm).listing
+        keys = app.screen.query_one("#key-line")
+        assert "esc back" in str(keys.content)
+        for key in ("ctrl+u", "escape"):
+            await pilot.press(*"seed")
+            await until(pilot, lambda: "esc end search" in str(keys.content))
+            await pilot.press(key)
+            await until(pilot, lambda: "end search" not in str(keys.content))
+            assert listing.search == "" and not app.answers
+
+
 async def test_presets_are_gone_through_and_chosen() -> None:
     """With the arrow keys, or from the list of them; what was set stays."""
     app = Launching(None)

@@ -110,6 +110,25 @@ def test_every_line_fits(following: Following, gpus: int, width: int, ascii: boo
         assert not ascii or not set("".join(lines)) - set(map(chr, range(32, 127))) - set("°·")
 
 
+@pytest.mark.parametrize("width", [34, 38, 46, 64, 78, 98, 140])
+def test_the_room_for_checkpoints_does_not_read_as_if_they_were_there(following: Following, width: int) -> None:
+    text = describe(Reading(HOST, TRAINER, disk=DiskReading(int(59.4 * GIB), int(9.34 * (1 << 20)))), following, width)
+    assert "room for 6,512 checkpoints" in text.plain
+    assert "59.4 GiB" in text.plain or width < 46
+
+
+async def test_lines_of_another_width_are_not_wrapped(following: Following) -> None:
+    """A run that is over is measured once: when the window became narrower, a figure stood alone in the next line."""
+    app = MemoryApp(reading_of(1), following)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settled(pilot)
+        await pilot.resize_terminal(60, 36)
+        await settled(pilot)
+        lines = [strip.text.strip() for strip in app.screen._compositor.render_strips()]
+        for line in describe(*app.shown, app.pane.size.width).plain.splitlines():
+            assert line.strip() in lines or line.startswith(("memory", "heat", "CPU")), "those have lines of history"
+
+
 @pytest.mark.parametrize("width", [36, 48, 64, 140])
 def test_what_there_is_to_see_of_a_gpu(following: Following, width: int) -> None:
     """Memory, the run's share of it, load, heat and power, and what torch holds of it."""
@@ -125,7 +144,7 @@ def test_what_there_is_to_see_of_a_gpu(following: Following, width: int) -> None
 def test_without_a_gpu_there_is_no_empty_gauge(following: Following, width: int) -> None:
     text = describe(reading_of(0), following, width).plain
     assert "GPU" not in text and "busy" not in text
-    for words in ("host", "5.2/16.0 GiB", "93% of 2 cores", "412 GiB left"):
+    for words in ("host", "5.2/16.0 GiB", "93% of 2 cores", "room for 5,408 checkpoints"):
         assert words in text
 
 

@@ -79,6 +79,19 @@ async def test_typed_text_is_saved_by_itself_privately_and_whole(run: RunDirecto
         assert [path.name for path in run.path.glob(".notes*")] == []
 
 
+async def test_what_is_typed_comes_after_what_stands_there(run: RunDirectory) -> None:
+    """The cursor stood at the beginning, and a new note began before the old ones."""
+    run.notes_file.write_text("first\nlower the rate ")
+    app = shown(run)
+    async with app.run_test() as pilot:
+        await pilot.press(*"next")
+        assert field(pilot).text == "first\nlower the rate next"
+        assert any(
+            active.binding.show and active.binding.description == "leave" and key == "escape"
+            for key, active in app.screen.active_bindings.items()
+        )
+
+
 @pytest.mark.parametrize("leaving", ["escape", "closing"])
 async def test_leaving_saves_at_once(run: RunDirectory, monkeypatch: pytest.MonkeyPatch, leaving: str) -> None:
     """Guards the last words before the pane is left or the program ends."""
@@ -200,7 +213,7 @@ async def test_what_is_no_notes_file_is_told_and_left_alone(
         assert field(pilot).text == "good again\n" and said(pilot) == ""
         app.pane.focus()
         await pilot.press("a", "ctrl+s")
-        await until(pilot, lambda: run.notes_file.read_bytes() == b"agood again\r\n")
+        await until(pilot, lambda: run.notes_file.read_bytes() == b"good again\r\na")
 
 
 async def test_pasted_text_is_made_printable(run: RunDirectory) -> None:

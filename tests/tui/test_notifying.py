@@ -15,7 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from textual.app import App
+from textual.widgets._toast import Toast
 
+from tests.tui.panes import until
+from tui import styles
 from tui.alerts import Alert
 from tui.notifying import announce, notification
 from tui.settings import Settings
@@ -91,8 +94,26 @@ async def test_the_toast_takes_no_markup_and_the_bell_obeys_the_settings(allowed
         await pilot.pause()
         (toast,) = app._notifications
         assert (toast.message, toast.markup, toast.severity) == ("[b] leapt [/]", False, "warning")
-        assert toast.title == "loss spike · step 600"
+        assert toast.title == "a-run · loss spike · step 600"
     assert bool(rung) == allowed
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 36)], ids=str)
+async def test_toasts_cover_neither_the_tabs_nor_the_prompt(size: tuple[int, int]) -> None:
+    """At the top they stood over the tabs and the charts' titles, at the bottom right over the chat's prompt."""
+
+    class Styled(App[None]):
+        CSS_PATH = styles.ALL
+
+    app = Styled()
+    async with app.run_test(size=size, notifications=True) as pilot:
+        for step in (600, 700):
+            announce(app, Alert("spike", "loss spike", "it leapt " * 9, "warning", "r" * 80, step, 1.0))
+        await until(pilot, lambda: len(app.screen.query(Toast)) == 2 and app.screen.query(Toast).last().region.height)
+        regions = [toast.region for toast in app.screen.query(Toast)]
+        assert all(region.x == 0 and region.right <= size[0] // 2 for region in regions)
+        assert min(region.y for region in regions) > size[1] // 3
+        assert max(region.bottom for region in regions) == size[1] - 4
 
 
 class Terminal:

@@ -93,6 +93,19 @@ def test_a_live_run_is_followed_to_its_end(runs: Path, capsys: pytest.CaptureFix
     assert "minigpt train --resume" in after[4]
 
 
+def test_a_training_is_told_in_sentences(tiny_toml: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each row was read aloud with all its names and values, `val_accuracy=None` among them; samples had no text."""
+    options = ["--train.max-steps", "8", "--train.eval-interval", "4", "--sample.interval", "4"]
+    assert run_plain(str(tiny_toml), options) == 0
+    lines = lines_of(capsys)
+    assert not [line for line in lines if "=" in line or "None" in line or line.startswith("#")]
+    assert [line.partition(":")[0] for line in lines if ": val loss " in line][-1] == "step 8 of 8"
+    samples = [line.partition(": ") for line in lines if line.startswith("sample at step ")]
+    assert [head for head, _, _ in samples][-1] == "sample at step 8" and all(text for _, _, text in samples)
+    assert "training begins at step 0" in lines and any("parameters" in line for line in lines)
+    assert any(line.startswith("finished: ") for line in lines)
+
+
 def test_ctrl_c_leaves_and_says_how_to_come_back(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = recorded_run(runs, ended="", steps=500)
 

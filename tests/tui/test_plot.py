@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tui.grid import BEST, CURSOR, PROBLEM, RAW, RECOVERY, TRAIN, VAL, Grid, fitted, in_ascii
-from tui.plot import Line, Picture, draw, draw_with_area
+from tui.plot import Line, Picture, draw, draw_framed, frame_of
 from tui.reduce import Points
 from tui.scale import axis_labels, axis_ticks, labels_of
 
@@ -176,7 +176,7 @@ def test_a_spike_in_view_reaches_the_top_at_each_zoom(length, width, share, star
 def test_between_two_values_the_line_goes_on():
     """Zoomed in between two evaluations a chart once was empty, as if nothing had been measured."""
     for bounds in ((2.0, 8.0), (5.0, 15.0)):
-        grid, area = draw_with_area(picture_of([3.0, 2.0, 1.0], bounds=bounds), 60, 12)
+        grid, area = draw_framed(frame_of(picture_of([3.0, 2.0, 1.0], bounds=bounds), 12), 60, 12)
         assert area is not None and (grid.roles == TRAIN).any(axis=0)[area.left :].sum() > area.width * 0.9
     grid = draw(picture_of([3.0, float("nan"), 2.0], bounds=(2.0, 8.0)), 60, 12)
     assert not (grid.roles == TRAIN).any()
@@ -185,7 +185,9 @@ def test_between_two_values_the_line_goes_on():
 def test_the_cursor_stands_where_the_mouse_would_find_it():
     """Guards the way from a place to a column and back, which zoom and click depend on."""
     for place in (0.0, 120.0, 333.0, 500.0):
-        grid, area = draw_with_area(picture_of(np.linspace(3, 1, 51), cursor=place, bounds=(0.0, 500.0)), 70, 14)
+        grid, area = draw_framed(
+            frame_of(picture_of(np.linspace(3, 1, 51), cursor=place, bounds=(0.0, 500.0)), 14), 70, 14
+        )
         columns = np.flatnonzero((grid.roles == CURSOR).any(axis=0))
         assert len(columns) == 1 and area is not None
         assert abs(area.place(int(columns[0])) - place) <= 500 / 60
@@ -200,17 +202,70 @@ def test_a_cursor_out_of_view_is_not_drawn():
 # ── without colours, without braille ──────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_smoothed_line_is_cut_out_of_its_band():
-    """Laid over the dots of the single values it was seen by its colour alone."""
-    noise = np.random.default_rng(1).normal(2, 0.3, 400)
-    steps = np.arange(400)
-    band, line = Line(Points.of(steps, noise), RAW), Line(Points.of(steps, np.full(400, 2.0)), TRAIN)
-    alone = draw(Picture("", (dataclasses.replace(band, role=TRAIN),)), 60, 16)
-    both = draw(Picture("", (band, line)), 60, 16)
-    cells = both.roles == TRAIN
-    dots = [(int(code) - 0x2800).bit_count() for code in both.codes[cells]]
-    assert max(dots) <= 4
-    assert max((int(code) - 0x2800).bit_count() for code in alone.codes[cells] if code >= 0x2800) > 4
+def dots_of(grid: Grid, left: int) -> np.ndarray:
+    """The dots of a chart without marks, four rows and two columns to a cell."""
+    cells = grid.codes[1:-1, left:].astype(int) - 0x2800
+    bits = np.where((cells >= 0) & (cells < 256), cells, 0)
+    order = np.array([[1, 8], [2, 16], [4, 32], [64, 128]])
+    dots = (bits[:, None, :, None] & order[None, :, None, :]) > 0
+    return dots.reshape(bits.shape[0] * 4, -1)
+
+
+@given(st.lists(st.lists(st.floats(1, 3), min_size=2, max_size=60), min_size=2, max_size=3))
+def test_lines_that_cross_keep_all_their_dots(lines):
+    """Where two lines met, the dots of the lower one were erased and both looked crumbled."""
+    drawn = [
+        Line(Points.of(np.linspace(0, 100, len(line)), np.array(line)), VAL + number)
+        for number, line in enumerate(lines)
+    ]
+    scale = Line(Points.of(np.array([100.0, 100.0]), np.array([1.0, 3.0])), RAW)
+    together, area = draw_framed(frame_of(Picture("", (scale, *drawn)), 14), 60, 14)
+    assert area is not None
+    expected = np.zeros((48, area.width * 2), bool)
+    for line in drawn:
+        expected |= dots_of(draw(Picture("", (scale, line)), 60, 14), area.left)
+    assert (dots_of(together, area.left) == expected).all()
+
+
+def test_single_values_and_the_line_through_them_are_told_apart_without_colours():
+    """Laid over the dots of the single values the smoothed line was seen by its colour alone."""
+    noise = np.random.default_rng(1).normal(2, 0.3, 4000)
+    steps = np.arange(4000)
+    band = Line(Points.of(steps, noise), RAW, band=True)
+    line = Line(Points.of(steps, np.full(4000, 2.0)), TRAIN)
+    grid, area = draw_framed(frame_of(Picture("", (band, line)), 16), 60, 16)
+    assert area is not None
+    dots = dots_of(grid, area.left)
+    # The line is whole, the band has strokes at every other dot, and there is nothing beside the line.
+    rows = np.flatnonzero(dots[:, 1:-1:2].all(axis=1))
+    assert rows.size == 1 and dots[rows[0], :-2].all()
+    assert not dots[[rows[0] - 1, rows[0] + 1]].any()
+    others = np.delete(dots, rows, axis=0)
+    assert others[:, ::2].sum() > 1000 and not others[:, 1::2].any()
+
+
+def test_of_excursions_only_what_stands_out_is_drawn():
+    """Over each other the smoothed lines of several runs showed no spike of one step, and their bands would be noise."""
+    values = np.random.default_rng(1).normal(2, 0.05, 4000)
+    values[1234] = 9.0
+    line = Line(Points.of(np.arange(4000), values), RAW, excursions=True)
+    for bounds in ((0.0, 4000.0), (1200.0, 1300.0)):
+        grid = draw(Picture("", (line,), bounds=bounds), 60, 16)
+        rows, columns = np.nonzero(grid.roles == RAW)
+        assert rows.min() <= 2 and len(set(columns.tolist())) <= 3
+
+
+def test_marks_keep_to_a_row_of_their_own():
+    """Where the line reached the top, the mark of a checkpoint slid down and stood there like a value."""
+    values, marks = np.linspace(4, 1, 50), (("◇", VAL, (0.0, 200.0, 400.0)), ("Δ", VAL, (200.0,)))
+    for height in (5, 6, 8, 20):
+        grid = draw(picture_of(values, marks=marks), 60, height)
+        found = np.argwhere((grid.codes == ord("◇")) | (grid.codes == ord("Δ")))
+        assert set(found[:, 0].tolist()) == {1}
+        if height >= 8:
+            assert not (grid.roles[1] == TRAIN).any() and len(found) == 3
+            assert (grid.codes[1] == ord("◇")).sum() == 3, "the most important first"
+        assert (grid.roles == TRAIN).any()
 
 
 @given(st.lists(any_float, max_size=30), st.integers(0, 90), st.integers(0, 20))

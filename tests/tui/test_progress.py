@@ -138,6 +138,7 @@ def test_what_is_not_going_on_has_no_time_left(tmp_path: Path, ended: str, words
     following = followed(recorded_run(tmp_path, ended=ended, steps=1010), live=ended == "paused")
     text = progress(following, 118, "").plain
     assert words in text and others not in text and "epoch 33.6" in text
+    assert "tok/s" not in text and "eval in" not in text and "save in" not in text
 
 
 def test_an_evaluation_stands_in_the_place_of_the_next_one(tmp_path: Path) -> None:

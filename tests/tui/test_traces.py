@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,6 +13,7 @@ from minigpt.journal import Row
 from minigpt.rundir import RunDirectory
 from tests.recorded import recorded_run
 from tui.following import Following
+from tui.smoothing import MovingAverage
 from tui.traces import Traces
 
 number = st.one_of(st.none(), st.floats(allow_nan=False, allow_infinity=False), st.sampled_from([0.0, -1.0, 1e308]))
@@ -61,6 +63,17 @@ def test_a_series_that_grew_is_the_one_read_at_once(tmp_path_factory, values, da
         for weight in (0.0, 0.9):
             same_points(grown, at_once, axis, weight)
     assert grown.undrawable("train_loss") == sum(value is None for value in values)
+
+
+def test_a_long_series_is_smoothed_piece_by_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards the borders of the pieces, and what another weight before it left in the same memory."""
+    monkeypatch.setattr("tui.traces._PIECE", 7)
+    values = np.random.default_rng(1).normal(2, 1, 100)
+    rows: list[Row] = [{"step": at, "attempt": 1, "train_loss": value} for at, value in enumerate(values.tolist())]
+    _, _, traces = followed(tmp_path / "run", rows)
+    for weight in (0.9, 0.5, 0.99, 0.9):
+        smoothed = traces.points("train_loss", "step", weight).values
+        assert np.allclose(smoothed, MovingAverage(weight).extend(values), rtol=1e-12)
 
 
 def test_what_an_attempt_abandoned_is_gone(tmp_path: Path) -> None:

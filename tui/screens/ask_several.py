@@ -18,6 +18,7 @@ from minigpt.journal import number_in
 from minigpt.rundir import Checkpoint, RunDirectory
 from minigpt.sampling import Sampling
 from tui.answering import Answer, AnswersInTurn, Unknown
+from tui.clipboard import copy
 from tui.figures import loss_figure
 from tui.models import Described, Models
 from tui.transcript import Transcript
@@ -43,11 +44,12 @@ class CheckpointTable(RowTable):
     ]
 
 
-class AskSeveralScreen(Screen[None]):
+class AskSeveralScreen(Screen[Sampling | None]):
     """Asks the checkpoints that are ticked in a list, one after the other: one model at a time is in memory.
 
     `choices` are those ticked at first, as a run and "last", "best" or a step; the list has all that their runs keep.
-    The answers go into the runs' transcripts too, unless `read_only`.
+    The answers go into the runs' transcripts too, unless `read_only`. It returns the settings as they were left; None
+    if they are no numbers that can be used.
     """
 
     BINDING_GROUP_TITLE = "Ask several"
@@ -308,15 +310,15 @@ class AskSeveralScreen(Screen[None]):
         for column in self._columns:
             parts += ["", f"== {column.named} ==", column.answer.error or column.answer.text]
         text = inert("\n".join(parts), tabs=True)
-        self.app.copy_to_clipboard(text)
-        self.notify(f"{len(self._columns)} answers are copied, where the terminal allows it.", markup=False)
+        copy(self.app, text, f"{len(self._columns)} answers are copied")
 
     def action_leave(self) -> None:
         """Stop the answers; without any going on, leave."""
         if self._job is not None:
             self._job.cancel()
         else:
-            self.dismiss()
+            sampling = self.query_one(SamplingRow).sampling()
+            self.dismiss(None if isinstance(sampling, str) else sampling)
 
     def action_scroll_answers(self, pages: int) -> None:
         """Scroll the answers, columns all together."""

@@ -1,31 +1,30 @@
 """The home screen: presets to start, and runs to open or resume."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from rich.text import Text
 from textual import events
+from textual._time import get_time
 from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.containers import Vertical
+from textual.containers import Horizontal, Vertical
 from textual.message import Message
-from textual.screen import Screen
+from textual.screen import ModalScreen, Screen
+from textual.widget import Widget
 from textual.widgets import Input, Static
 
-from minigpt.commands import send_command
 from minigpt.errors import UserError
 from minigpt.inert import inert_line
 from minigpt.paths import runs_dir
 from minigpt.presets import Preset, list_presets
-from minigpt.run_files import delete_run, rename_run
 from minigpt.run_list import LIVE, RunList, RunSummary, now, size_in_words
 from minigpt.rundir import RunDirectory, RunState
 from tui.figures import short_count
 from tui.run_rows import CURVE_WIDTH
-from tui.screens.dialogs import Choice, ConfirmScreen
-from tui.screens.rename import RenameScreen
+from tui.screens.dialogs import Choice, ConfirmScreen, KeyGroup, KeysScreen, keys_of
 from tui.widgets.key_line import KeyLine
 from tui.widgets.row_table import Entry, Field, RowTable
 from tui.widgets.run_table import FilterLine, RunTable
@@ -38,7 +37,20 @@ REFRESH_INTERVAL = 2.0  # seconds between two looks at the runs
 FIRST_READING, FURTHER_READING = 0.1, 0.5
 """Seconds after which what is known of the runs is shown while there are more to be read."""
 
+GRACE = 0.7
+"""Seconds after another screen in which keys that start, end or change a run are taken for that screen's."""
+
+IN_BURST = 0.3  # seconds between two keys that are typed on without looking; they make the grace longer
+
+_ACTING = frozenset({"launch", "resume", "resume_changed", "stop", "rename", "delete"})
 _UNKNOWN = "—"
+
+
+class PresetTable(RowTable):
+    """What a new training can begin from."""
+
+    BINDING_GROUP_TITLE = "Presets"
+    BINDINGS = [Binding("enter", "select_cursor", "start", tooltip="start a training with the preset's settings")]
 
 
 class HomeScreen(Screen[None]):
@@ -54,6 +66,11 @@ class HomeScreen(Screen[None]):
         Binding("v,equals_sign", "compare", "compare", tooltip="compare the marked runs; space marks one"),
         Binding("f2", "rename", "give the run another name", show=False),
         Binding("delete,D", "delete", "delete the run; asks first", show=False),
+        Binding("question_mark,f1", "show_keys", "keys", key_display="?", tooltip="this help"),
+        # These come after what they stand in for: a key whose action cannot be done here says why.
+        Binding("r,R,f2,delete,D,v,equals_sign", "say_why_not('run')", show=False),
+        Binding("x", "say_why_not('stop')", show=False),
+        Binding("n", "say_why_not('preset')", show=False),
     ]
 
     class RunsRead(Message):
@@ -93,12 +110,20 @@ class HomeScreen(Screen[None]):
         self._runs: list[RunSummary] | None = None
         self._run_list = RunList(CURVE_WIDTH)
         self._reading: threading.Thread | None = None
+        self._runs_first = True
+        self._above: list[Screen[object]] = []
+        """The screens that have covered this one since it was last seen."""
+        self._go_to: Path | None = None
+        """The run that was left, until the cursor is on it."""
+        self._deaf_until = 0.0
+        self._in_burst = False
 
     @property
     def _app(self) -> "MiniGPTApp":
         return cast("MiniGPTApp", self.app)
 
     def compose(self) -> ComposeResult:
+        self._runs_first = self._app.read_only or _any_run()
         with Vertical(id="home"):
             yield Static(
                 Text.assemble(
@@ -110,23 +135,38 @@ class HomeScreen(Screen[None]):
                 id="home-title",
             )
             yield Static(self._what_to_do(), id="home-hint")
-            yield RowTable(
-                (Field("preset"), Field("what it is for", flexible=True), Field("parameters", "right")),
-                id="presets",
-            )
-            yield Static(id="about", markup=False)
-            yield FilterLine(placeholder="words of the name, state or corpus")
-            yield RunTable(id="runs")
-            yield Static(id="no-runs", markup=False)
+            parts = (self._compose_runs(), self._compose_presets())
+            for part in parts if self._runs_first else reversed(parts):
+                yield from part
         yield Static(id="home-status", markup=False)
         yield KeyLine()
 
+    def _compose_presets(self) -> Iterator[Widget]:
+        fields = (Field("preset"), Field("what it is for", flexible=True), Field("parameters", "right"))
+        yield PresetTable(fields, id="presets")
+        yield Static(id="about", markup=False)
+
+    def _compose_runs(self) -> Iterator[Widget]:
+        yield Horizontal(
+            Static("filter: ", id="filter-label"),
+            FilterLine(placeholder="words of the name, state or corpus"),
+            Static(id="matches", markup=False),
+            id="filter",
+        )
+        yield RunTable(id="runs")
+        yield Static(id="no-runs", markup=False)
+
     def on_mount(self) -> None:
+        # At once, not with the event: keys typed too fast are acted upon before that comes.
+        self.app.screen_change_signal.subscribe(self, self._screen_changed, immediate=True)
         self._show_presets()
         self.show_status(self._status)
-        self.query_one("#runs").display = False
+        self.set_class(self._app.read_only, "-read-only")
+        self.set_class(not self._runs_first, "-first-start")
+        self.query_one("#runs").display = self._runs_first
+        self.query_one("#no-runs").display = not self._runs_first
         self.query_one("#presets").display = not self._app.read_only
-        self.query_one("#presets", RowTable).focus()
+        self.query_one("#runs" if self._runs_first else "#presets").focus()
         self.set_interval(REFRESH_INTERVAL, self._read_runs)
         # Whatever needs pydantic or torch waits until the first frame is on the screen.
         self.call_after_refresh(self._after_first_frame)
@@ -152,8 +192,50 @@ class HomeScreen(Screen[None]):
         self.show_status(message.text)
 
     def on_screen_resume(self, event: events.ScreenResume) -> None:
-        if self._runs is not None:
+        if self._runs is not None or self._go_to is not None:
+            self._go_to_left_run()
             self._read_runs()
+            self._hear_again()
+
+    # ── coming back from another screen ───────────────────────────────────────────────────────────────────────
+
+    def _screen_changed(self, screen: Screen[object]) -> None:
+        if screen is not self:
+            # A window over this screen is closed on purpose, with a key of its own.
+            if not isinstance(screen, ModalScreen) and screen not in self._above:
+                self._above.append(screen)
+        elif self._above:
+            runs = [run for above in self._above if (run := getattr(above, "run_directory", None)) is not None]
+            self._go_to = runs[-1].path if runs else None
+            self._above.clear()
+            self._deaf_until, self._in_burst = get_time() + GRACE, False
+
+    def _go_to_left_run(self) -> None:
+        runs = self.query_one(RunTable)
+        if self._go_to is not None and runs.go_to(self._go_to):
+            self._go_to = None
+            runs.focus()
+
+    def _hear_again(self) -> None:
+        self.refresh_bindings()
+        if (rest := self._deaf_until - get_time()) > 0:
+            self.set_timer(rest, self._hear_again)
+
+    def on_key(self, event: events.Key) -> None:
+        """Take no command from what was typed for the screen before: one Esc too many closes it under one's hands."""
+        # The time at which the key was pressed: it may have waited while the screen was drawn.
+        if event.time >= self._deaf_until:
+            self._go_to = None
+            return
+        if not event.is_printable and event.key not in {"enter", "delete"}:
+            return
+        active = self.active_bindings.get(event.key)
+        is_apps = active is not None and active.node is self.app
+        acts = event.key == "enter" or (active is not None and active.binding.action in _ACTING)
+        if acts or (is_apps and self._in_burst):
+            event.stop()
+        self._in_burst = True
+        self._deaf_until = max(self._deaf_until, event.time + IN_BURST)
 
     def show_status(self, text: str) -> None:
         """Show in one line what is being done, or nothing."""
@@ -166,10 +248,10 @@ class HomeScreen(Screen[None]):
     def _what_to_do(self) -> Text:
         if self._app.read_only:
             return Text.assemble(("Enter", "bold"), " opens a run; choose with the arrow keys.")
-        if any(summary.state in LIVE for summary in self._runs or []):
-            return Text.assemble(("Enter", "bold"), " opens a run, those in training first, or starts a preset below.")
-        if self._runs:
-            return Text.assemble(("Enter", "bold"), " starts a preset or opens a run; choose with the arrow keys.")
+        if self._runs_first:
+            return Text.assemble(
+                ("Enter", "bold"), " opens a run; ", ("Tab", "bold"), " goes to the presets to start one."
+            )
         if any(preset.name == "quickstart" for preset in self._presets):
             return Text.assemble(("Enter", "bold"), " trains your first model; choose another with the arrow keys.")
         return Text.assemble(("Enter", "bold"), " starts a preset; choose with the arrow keys.")
@@ -186,6 +268,9 @@ class HomeScreen(Screen[None]):
         # Runs in a thread. Loading the dashboard's modules and torch now makes the next key press answer at once.
         import tui.screens.dashboard  # noqa: F401
         from minigpt.configfile import load_config
+        from tui.widgets.panes import load_later_panes
+
+        load_later_panes()
 
         configs = {}
         counts = {}
@@ -230,44 +315,41 @@ class HomeScreen(Screen[None]):
         before, self._runs = self._runs, message.runs
         runs = self.query_one(RunTable)
         runs.show_runs(message.runs, now())
+        self._go_to_left_run()
         if _states(before) == _states(message.runs):
             return
         self._show_none()
-        self.query_one("#home-hint", Static).update(self._what_to_do())
-        if not self._app.read_only:
-            self._put_first(any(summary.state in LIVE for summary in message.runs))
-        if not message.runs:
-            self.query_one("#presets").focus()
-        elif self._app.read_only and not self.query_one(FilterLine).has_focus:
-            runs.focus()
+        if self._app.read_only:
+            if message.runs and not self.query_one(FilterLine).has_focus:
+                runs.focus()
+        elif bool(message.runs) != self._runs_first:
+            self._put_first(bool(message.runs))
         self.refresh_bindings()
 
     def _show_none(self) -> None:
         """Show the table, or say why there is nothing in it."""
         table, empty = self.query_one(RunTable), self.query_one("#no-runs", Static)
         table.display, empty.display = not table.is_empty, table.is_empty
+        shown, total = table.counts
+        self.query_one("#matches", Static).update(f" {shown:,} of {total:,} match")
         if self._runs:
             empty.update("No run has all of these words in its name, state or corpus.")
         else:
             place = inert_line(str(runs_dir()).replace(str(Path.home()), "~", 1))
             empty.update(f"No runs yet. Each run you start is kept in {place},\nto be opened, resumed or talked to.")
 
-    def _put_first(self, live: bool) -> None:
-        """Let the runs stand above the presets while one is being trained: to look at it is why one is here."""
-        if live == self.has_class("-live"):
-            return
-        runs, presets, line = self.query_one(RunTable), self.query_one("#presets", RowTable), self.query_one(FilterLine)
-        self.set_class(live, "-live")
-        place = runs.parent
-        if not live:
-            place.move_child(line, after=self.query_one("#about"))  # type: ignore[union-attr]
-            place.move_child(runs, after=line)  # type: ignore[union-attr]
-            return
-        place.move_child(line, before=presets)  # type: ignore[union-attr]
-        place.move_child(runs, before=presets)  # type: ignore[union-attr]
-        if not runs.has_focus and not line.has_focus:
-            runs.move_cursor(0)
-            runs.focus()
+    def _put_first(self, runs: bool) -> None:
+        """Let the runs stand above the presets as soon as there are any: nobody starts a training by a careless key."""
+        self._runs_first = runs
+        self.set_class(not runs, "-first-start")
+        self.query_one("#home-hint", Static).update(self._what_to_do())
+        place, presets = self.query_one("#home"), self.query_one("#presets")
+        if runs:
+            place.move_child(presets, after=self.query_one("#no-runs"))
+        else:
+            place.move_child(presets, before=self.query_one("#filter"))
+        place.move_child(self.query_one("#about"), after=presets)
+        self.query_one("#runs" if runs else "#presets").focus()
 
     def _chosen_run(self) -> RunSummary | None:
         table = self.query_one(RunTable)
@@ -280,20 +362,49 @@ class HomeScreen(Screen[None]):
     # ── keys ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if self._app.read_only and action in {"launch", "resume", "resume_changed", "stop", "rename", "delete"}:
+        # None: the key is listed in the help, but what it does cannot be done here.
+        acting = action in _ACTING or action == "say_why_not"
+        if acting and self._app.read_only:
             return False
+        if acting and get_time() < self._deaf_until:
+            return None
         if action == "launch":
-            return self.query_one("#presets").has_focus
+            return self.query_one("#presets").has_focus or None
         if action == "filter":
             return bool(self._runs) and not self.query_one(FilterLine).has_focus
         if action == "compare":
-            return self.query_one(RunTable).has_focus
-        if action in {"resume", "resume_changed", "stop", "rename", "delete"}:
+            return self.query_one(RunTable).has_focus or None
+        if action in _ACTING:
             summary = self._chosen_run()
-            if summary is None or action in {"rename", "delete"}:
-                return summary is not None
-            return (summary.state in LIVE) == (action == "stop")
+            possible = summary is not None and (
+                action in {"rename", "delete"} or (summary.state in LIVE) == (action == "stop")
+            )
+            return possible or None
         return True
+
+    def action_say_why_not(self, wanted: str) -> None:
+        """Say why a key does nothing here."""
+        summary = self._chosen_run()
+        if wanted == "preset":
+            self.notify("Choose a preset first: Tab goes to the presets.")
+        elif not self._runs:
+            self.notify("There is no run yet: Enter starts one.")
+        elif summary is None:
+            self.notify("Choose a run first: Tab goes to the runs.")
+        elif wanted == "stop":
+            self.notify(f"{inert_line(summary.run.name)} is not being trained.", markup=False)
+        else:
+            self.notify(f"{inert_line(summary.run.name)} is being trained already: Enter opens it.", markup=False)
+
+    def action_show_keys(self) -> None:
+        """Show which keys work here, in the other table too."""
+        groups = keys_of(cast("Screen[object]", self))
+        for table in self.query(RowTable):
+            if table.display and not table.has_focus:
+                keys = [binding for binding in type(table).BINDINGS if isinstance(binding, Binding)]
+                texts = [(self.app.get_key_display(key), key.tooltip or key.description) for key in keys]
+                groups.insert(-1, KeyGroup(f"{table.BINDING_GROUP_TITLE} (Tab goes there)", tuple(texts)))
+        self.app.push_screen(KeysScreen(groups))
 
     def on_descendant_focus(self) -> None:
         self._show_about()
@@ -310,10 +421,12 @@ class HomeScreen(Screen[None]):
         """What the chosen preset is for, in full, where its row has no room for that."""
         table, preset = self.query_one("#presets", RowTable), self._chosen_preset()
         about = self.query_one("#about", Static)
-        about.display = table.is_cut
-        about.update(inert_line(preset.about) if preset is not None and table.has_focus else "")
+        about.display = table.is_cut and table.has_focus
+        about.update(inert_line(preset.about) if preset is not None else "")
 
     def on_row_table_chosen(self, message: RowTable.Chosen) -> None:
+        if get_time() < self._deaf_until:
+            return
         message.table.focus()
         self.action_choose()
 
@@ -350,6 +463,8 @@ class HomeScreen(Screen[None]):
         run, name = summary.run, inert_line(summary.run.name)
 
         def answered(answer: str | None) -> None:
+            from minigpt.commands import send_command
+
             if answer != "stop":
                 return
             try:
@@ -396,11 +511,15 @@ class HomeScreen(Screen[None]):
         """Ask for another name of the chosen run."""
         if (summary := self._chosen_run()) is None or self._refuses_live(summary, "renamed"):
             return
+        from minigpt.run_files import rename_run
+        from tui.screens.rename import RenameScreen
+
         run = summary.run
 
         def answered(name: str | None) -> None:
             if name is not None:
                 told = f"{inert_line(run.name)} is called {inert_line(name)} now."
+                self.query_one(RunTable).expect_rename(run.path, run.path.with_name(name))
                 self._change(lambda: rename_run(run, name), told, f"renaming {run.name} …")
 
         self.app.push_screen(RenameScreen(run), answered)
@@ -409,6 +528,8 @@ class HomeScreen(Screen[None]):
         """Ask whether to delete the chosen run."""
         if (summary := self._chosen_run()) is None or self._refuses_live(summary, "deleted"):
             return
+        from minigpt.run_files import delete_run
+
         run = summary.run
 
         def answered(answer: str | None) -> None:
@@ -445,6 +566,7 @@ class HomeScreen(Screen[None]):
         if message.error is None:
             self.notify(message.told, markup=False)
         else:
+            self.query_one(RunTable).refuse_rename()
             self._app.show_message("this did not work", str(message.error))
         self._read_runs()
 
@@ -464,6 +586,14 @@ def what_is_lost(summary: RunSummary) -> str:
         f"{name}: {', '.join(filter(None, parts))}. The model, its samples, chats and notes are lost for good; "
         "nothing can bring them back."
     )
+
+
+def _any_run() -> bool:
+    """Whether there is a run, found out without looking into any: the first frame waits for it."""
+    try:
+        return any(not path.name.startswith(".") and (path / "config.toml").is_file() for path in runs_dir().iterdir())
+    except OSError:
+        return False
 
 
 def _states(runs: list[RunSummary] | None) -> list[tuple[Path, RunState | None]] | None:

@@ -23,6 +23,7 @@ from minigpt.errors import UserError
 from minigpt.inert import inert_line, inert_pane
 from minigpt.known_files import KnownFile
 from minigpt.presets import list_presets
+from tui.clipboard import copy
 from tui.screens.choose import ChooseScreen, Option
 from tui.screens.dialogs import Choice, ConfirmScreen
 from tui.screens.files import FilesScreen
@@ -124,7 +125,7 @@ class LaunchScreen(Screen[Answer]):
     @property
     def _is_left(self) -> bool:
         # A thread may come back after the screen was left, when there is nothing of it any more.
-        return not self.query(SettingForm)
+        return not (self.query(SettingForm) and self.query("#launch-command"))
 
     # ── the preset ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -395,8 +396,7 @@ class LaunchScreen(Screen[Answer]):
     def action_copy(self) -> None:
         """Copy the command line."""
         if self._filled is not None:
-            self.app.copy_to_clipboard(self._filled.command_line)
-            self.app.notify("The command line is copied, where the terminal allows it.", timeout=3)
+            copy(self.app, self._filled.command_line, "The command line is copied")
 
     def action_leave(self) -> None:
         """Go back; asks first if something was set that would be lost."""

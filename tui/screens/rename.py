@@ -39,21 +39,22 @@ class RenameScreen(ModalScreen[str]):
             yield Static(id="rename-said", markup=False)
 
     def on_input_changed(self) -> None:
-        self.query_one("#rename-said", Static).update(self._refusal())
+        self.query_one("#rename-said", Static).update(self._refusal(self.query_one(LineInput).value))
 
-    def on_input_submitted(self) -> None:
-        self.action_rename()
+    def on_input_submitted(self, event: LineInput.Submitted) -> None:
+        self._take(event.value)  # not what was typed behind Enter, which may stand in the field by now
 
     def action_rename(self) -> None:
         """Close with the name, unless it cannot be taken; with the old one nothing is to be done."""
-        name = self.query_one(LineInput).value
+        self._take(self.query_one(LineInput).value)
+
+    def _take(self, name: str) -> None:
         if name == self._run_directory.name:
             self.dismiss(None)
-        elif not self._refusal():
+        elif not self._refusal(name):
             self.dismiss(name)
 
-    def _refusal(self) -> str:
-        name = self.query_one(LineInput).value
+    def _refusal(self, name: str) -> str:
         if name == self._run_directory.name:
             return ""
         try:

@@ -16,7 +16,8 @@ from tui.chart_foot import foot_lines
 from tui.curves import picture_of
 from tui.following import Following
 from tui.grid import ROLES, Grid
-from tui.plot import PlotArea, draw_with_area
+from tui.plot import draw_framed, frame_of
+from tui.plot_area import PlotArea
 from tui.quantities import LOSS, PERPLEXITY, Quantity, quantities
 from tui.settings import DEFAULTS
 from tui.tiling import Tile, room_for, tiles
@@ -41,7 +42,9 @@ class ChartsPane(Widget, can_focus=True):
         Binding("ctrl+left", "move(-10)", "cursor far to the left", show=False),
         Binding("ctrl+right", "move(10)", "cursor far to the right", show=False),
         Binding("escape", "drop_cursor", "take the cursor away", show=False),
-        Binding("plus,equals_sign", "zoom(1)", "zoom in", tooltip="about the cursor, or the newest", show=False),
+        Binding(
+            "plus,equals_sign", "zoom(1)", "zoom in", tooltip="zoom in about the cursor, or the newest", show=False
+        ),
         Binding("minus", "zoom(-1)", "zoom out", show=False),
         Binding("shift+left,less_than_sign", "pan(-1)", "pan to the left", show=False),
         Binding("shift+right,greater_than_sign", "pan(1)", "pan to the right", show=False),
@@ -166,11 +169,15 @@ class ChartsPane(Widget, can_focus=True):
         self._first = max(self._first, self._current - len(places) + 1)
         charts = charts[self._first : self._first + len(places)]
         extent = self._extent(charts)
-        self._tiles = []
+        self._tiles, frames = [], []
         for number, (tile, quantity) in enumerate(zip(places, charts, strict=True)):
             is_current = self.has_focus and self._first + number == self._current
             picture = picture_of(self._runs, quantity, self._view, extent, is_current=is_current)
-            drawn, area = draw_with_area(picture, tile.width, tile.height, ascii=self._ascii)
+            frames.append(frame_of(picture, tile.height))
+        # One for all, so that the same step stands under itself.
+        gutter = max(frame.gutter for frame in frames)
+        for tile, frame in zip(places, frames, strict=True):
+            drawn, area = draw_framed(frame, tile.width, tile.height, gutter=gutter, ascii=self._ascii)
             grid.place(drawn, tile.row, tile.column)
             self._tiles.append((tile, area))
         for number, entries in enumerate(lines):

@@ -13,8 +13,11 @@ from textual.widgets import Input, Label, Static, TextArea
 from minigpt.errors import UserError
 from minigpt.inert import inert, inert_pane
 from minigpt.rundir import RunDirectory
+from minigpt.sampling import Sampling
 from tui.answering import Answer, Unknown
+from tui.clipboard import copy
 from tui.models import CHANGE_KEY, NEWEST, Models, chosen_title, spread
+from tui.settings import DEFAULTS
 from tui.transcript import Transcript
 from tui.widgets.exchange import earlier_text, exchange_text
 from tui.widgets.line_input import LineInput
@@ -116,6 +119,10 @@ class ChatPane(Vertical):
         self.set_class(self.size.height < _LOW, "-low")
         self.refresh_checkpoint()
 
+    @property
+    def _ascii(self) -> bool:
+        return bool(getattr(self.app, "settings", DEFAULTS).ascii)
+
     # ── asking ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def ask(self, prompt: str) -> bool:
@@ -125,6 +132,7 @@ class ChatPane(Vertical):
     def _ask(
         self, prompt: str, unknown: Unknown, *, next_seed_after: Answer | None = None, before: Answer | None = None
     ) -> bool:
+        self._notice_the_end()
         row = self.query_one(SamplingRow)
         sampling = row.sampling()
         problem = self._what_prevents_asking()
@@ -163,7 +171,7 @@ class ChatPane(Vertical):
         for exchange in old[: max(0, len(old) - MOST_ANSWERS + 1)]:
             exchange.remove()
         if answer.before is None or answer.before is not self._on_screen:
-            self._shown = Static(exchange_text(answer), classes="answer", markup=False)
+            self._shown = Static(exchange_text(answer, ascii=self._ascii), classes="answer", markup=False)
             transcript.mount(self._shown)
         self._drawn = ("", "")
         self._answer = answer
@@ -193,7 +201,7 @@ class ChatPane(Vertical):
             self._drawn = (text, answer.state)
             transcript = self.query_one("#transcript", VerticalScroll)
             follows = self._scrolls or transcript.max_scroll_y - transcript.scroll_y <= 1
-            shown.update(exchange_text(answer))
+            shown.update(exchange_text(answer, ascii=self._ascii))
             if follows:
                 self._follow()
         if over:
@@ -205,6 +213,11 @@ class ChatPane(Vertical):
                 self._give_back(answer)
             elif answer.described is not None:
                 self._last = answer
+
+    def _notice_the_end(self) -> None:
+        """Take in at once that the answer is over: a key may come before the next look at it."""
+        if self._answer is not None and not self._answer.going_on:
+            self._draw_answer()
 
     def _give_back(self, answer: Answer) -> None:
         """Put a prompt that got no answer back into the line, to be mended."""
@@ -249,9 +262,10 @@ class ChatPane(Vertical):
 
     def action_again(self) -> None:
         """Ask the last prompt again: with the next seed, or with the same one where settings or checkpoint differ."""
+        self._notice_the_end()
         last = self._last
         if last is None or last.described is None:
-            self._say("Nothing has been asked yet.")
+            self._say("Nothing has been asked yet." if self._answer is None else self._what_prevents_asking())
             return
         try:
             now = self._run_directory.checkpoint(self._which)
@@ -262,8 +276,10 @@ class ChatPane(Vertical):
 
     def action_go_on(self) -> None:
         """Let the model go on from the last prompt and answer, as one text."""
+        self._notice_the_end()
         if self._last is None:
-            self._say("There is no answer yet to go on from.")
+            said = "There is no answer yet to go on from."
+            self._say(said if self._answer is None else self._what_prevents_asking())
         else:
             self._ask(self._last.prompt, "refuse", before=self._last)
 
@@ -274,13 +290,13 @@ class ChatPane(Vertical):
             self._say("There is no answer yet to copy.")
             return
         text = inert(answer.text, tabs=True)
-        self.app.copy_to_clipboard(text)
-        self.notify(f"The answer is copied: {len(text):,} characters, where the terminal allows it.", markup=False)
+        copy(self.app, text, f"The answer is copied: {len(text):,} characters")
 
     def action_ask_several(self) -> None:
         """Open the screen where several checkpoints answer the same prompt."""
         from tui.screens.ask_several import AskSeveralScreen
 
+        self._notice_the_end()
         sampling = self.query_one(SamplingRow).sampling()
         problem = self._what_prevents_asking() or (sampling if isinstance(sampling, str) else "")
         if problem or isinstance(sampling, str):
@@ -295,8 +311,13 @@ class ChatPane(Vertical):
                 sampling=sampling,
                 models=self._models,
                 read_only=self._read_only,
-            )
+            ),
+            self._take_sampling,
         )
+
+    def _take_sampling(self, sampling: Sampling | None) -> None:
+        if sampling is not None:
+            self.query_one(SamplingRow).set(sampling)
 
     def action_show_earlier(self) -> None:
         """Show what was answered in earlier conversations above this one, or take it away again."""
@@ -308,7 +329,7 @@ class ChatPane(Vertical):
         if not rows:
             self._say("There was no earlier conversation with this run.")
             return
-        self._earlier = Static(earlier_text(rows), id="earlier", markup=False)
+        self._earlier = Static(earlier_text(rows, ascii=self._ascii), id="earlier", markup=False)
         self.query_one("#chat-empty").display = False
         transcript = self.query_one("#transcript", VerticalScroll)
         transcript.mount(self._earlier, before=0)

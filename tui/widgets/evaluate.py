@@ -8,6 +8,7 @@ from textual.binding import Binding
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.timer import Timer
+from textual.widget import Widget
 from textual.widgets import Static, TextArea
 
 from minigpt.inert import inert, inert_line, inert_pane
@@ -37,7 +38,7 @@ class TextField(TextArea):
             id="evaluate-text",
             compact=True,
             highlight_cursor_line=False,
-            placeholder="Paste or type a text here.\nCtrl+E evaluates it, Ctrl+S the validation split.",
+            placeholder="Enter or Tab, then type or paste a text.\nCtrl+E evaluates it, Ctrl+S the validation split.",
         )
         self.cursor_blink = False
         self._evaluate = evaluate
@@ -64,6 +65,33 @@ class TextField(TextArea):
             )
         result = self.replace(text[: max(0, room)], *self.selection, maintain_selection_offset=False)
         self.move_cursor(result.end_location)
+
+
+class Results(VerticalScroll, can_focus=True):
+    """The results. Here, and not in the field, the pane begins: so the keys that switch panes go on working."""
+
+    BINDING_GROUP_TITLE = "Results"
+    BINDINGS = [
+        Binding("enter", "write", "write a text", tooltip="go into the field for a text of yours; so does Tab"),
+        Binding("ctrl+e", "evaluate", "evaluate text", key_display="^e", tooltip="evaluate the text"),
+    ]
+
+    def __init__(self, field: TextField, *children: Widget) -> None:
+        super().__init__(*children, id="results")
+        self._field = field
+
+    def action_write(self) -> None:
+        """Go into the field."""
+        # At once: `focus()` would take effect only after the letters that have been typed meanwhile.
+        self.screen.set_focus(self._field)
+
+    def action_evaluate(self) -> None:
+        """Evaluate what stands in the field."""
+        self._field.action_evaluate()
+
+    def on_paste(self, event: events.Paste) -> None:
+        self.action_write()
+        self._field.on_paste(event)
 
 
 class EvaluatePane(Vertical):
@@ -94,15 +122,18 @@ class EvaluatePane(Vertical):
         self._listed = False
 
     def compose(self) -> ComposeResult:
-        with VerticalScroll(id="results", can_focus=False):
-            yield Static(
+        field = TextField(self.evaluate_text)
+        yield Results(
+            field,
+            Static(
                 "How well does this checkpoint predict a text? Loss, perplexity, accuracy, bits per character and "
                 f"byte: of the validation split, or of a text of yours. {CHANGE_KEY} chooses another checkpoint.",
                 id="evaluate-empty",
                 markup=False,
-            )
+            ),
+        )
         yield Static(id="evaluate-status", markup=False)
-        yield TextField(self.evaluate_text)
+        yield field
 
     def on_mount(self) -> None:
         self._looking = self.set_interval(LOOK_INTERVAL, self._look, pause=True)
@@ -117,12 +148,12 @@ class EvaluatePane(Vertical):
         self.refresh_checkpoint()
 
     def focus(self, scroll_visible: bool = True) -> "EvaluatePane":
-        """Put the cursor into the field; the first time, list what was evaluated before."""
+        """Give the keys to the results; the first time, list what was evaluated before."""
         if not self._listed:
             self._listed = True
             if rows := kept_results(self._run_directory):
                 self._show(rows)
-        self.screen.set_focus(self.query_one(TextField), scroll_visible)
+        self.screen.set_focus(self.query_one(Results), scroll_visible)
         return self
 
     def choose(self, which: str) -> None:
@@ -222,14 +253,17 @@ class EvaluatePane(Vertical):
             self._say("")
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "leave":
+            # From the results Escape leads where it leads from everywhere.
+            return self._job is not None or isinstance(self.screen.focused, TextField)
         return action != "evaluate_known" or self._refused is not None
 
     def action_leave(self) -> None:
-        """Stop an evaluation that is going on; without one, leave the field."""
+        """Stop an evaluation that is going on; without one, go from the field back to the results."""
         if self._job is not None:
             self._job.cancel()
         else:
-            self.screen.set_focus(None)
+            self.screen.set_focus(self.query_one(Results))
 
 
 def result_text(row: Row) -> Content:

@@ -14,9 +14,9 @@ _MOST_OF_OLD = 2_000  # and of each earlier answer, the first ones
 _MUTED = "$foreground 60%"
 
 
-def exchange_text(answer: Answer) -> Content:
+def exchange_text(answer: Answer, *, ascii: bool = False) -> Content:
     """Who answers, the prompt and the text that goes on from it, and how it ended if not by its length."""
-    parts = [_heading(speaker_of(answer)), _text(answer.prompt, answer.text)]
+    parts = [_heading(speaker_of(answer)), _text(answer.prompt, answer.text, ascii)]
     match answer.state:
         case "failed":
             parts.append(Content.styled(f"\n✗ {inert_pane(answer.error)}", "$text-error"))
@@ -25,7 +25,7 @@ def exchange_text(answer: Answer) -> Content:
     return Content.assemble(*parts)
 
 
-def earlier_text(rows: list[Row]) -> Content:
+def earlier_text(rows: list[Row], *, ascii: bool = False) -> Content:
     """Answers of earlier conversations, from their transcripts. Anything may stand in a file."""
     parts: list[Content] = [Content.styled("earlier conversations", "bold $primary")]
     for row in rows:
@@ -39,7 +39,7 @@ def earlier_text(rows: list[Row]) -> Content:
         text = text_in(row, "text")
         cut = text[:_MOST_OF_OLD] + ("…" if len(text) > _MOST_OF_OLD else "")
         heading = inert_line(" · ".join(words for words in said if words))
-        parts += [Content("\n"), _heading(heading), _text(text_in(row, "prompt"), cut), Content("\n")]
+        parts += [Content("\n"), _heading(heading), _text(text_in(row, "prompt"), cut, ascii), Content("\n")]
     parts.append(Content.styled("─── this conversation ───", _MUTED))
     return Content.assemble(*parts)
 
@@ -77,11 +77,17 @@ def _heading(words: str) -> Content:
     return Content.styled(f"{words}\n", _MUTED) if words else Content("")
 
 
-def _text(prompt: str, text: str) -> Content:
+def _text(prompt: str, text: str, ascii: bool) -> Content:
+    """The prompt, and behind a sign that needs no colour what the model has written."""
     shown = prompt if len(prompt) <= _MOST_OF_PROMPT else f"…{prompt[-_MOST_OF_PROMPT:]}"
+    written = text.lstrip("\n")
+    gap = text[: len(text) - len(written)]
     if not prompt.strip():  # empty lines alone would look like a fault
-        shown, text = inert_line(shown), "\n" + text.removeprefix("\n") if text else ""
-    return Content.assemble(("› ", "$primary"), (inert_pane(shown), "bold $primary"), inert_pane(text))
+        shown, gap = inert_line(shown), "\n"
+    parts: list[str | tuple[str, str]] = [("› ", "$primary"), (inert_pane(shown), "bold $primary")]
+    if written:
+        parts += [gap, ("|" if ascii else "▏", "bold $accent"), inert_pane(written)]
+    return Content.assemble(*parts)
 
 
 def _when(time: float | None) -> str:

@@ -50,11 +50,22 @@ class MemoryPane(StatusLine):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._lines = 0
+        self._reading: tuple[Reading, Following] | None = None
         self._histories = Histories()
 
     def show_reading(self, reading: Reading, following: Following) -> None:
         """Show what was measured, and the peaks that the run has recorded. Each reading goes into the history."""
         self._histories.take(reading, monotonic())
+        self._reading = reading, following
+        self._draw()
+
+    def on_resize(self) -> None:
+        self._draw()  # a run that is over is not measured again, and lines that are too long now would be wrapped
+
+    def _draw(self) -> None:
+        if self._reading is None:
+            return
+        reading, following = self._reading
         ascii = getattr(self.app, "settings", DEFAULTS).ascii
         content = describe(reading, following, self.size.width or 40, self._histories, ascii=ascii)
         lines = content.plain.count("\n") + 1
@@ -203,8 +214,11 @@ class _Drawing:
             return _line("disk", left)
         fit = disk.free // disk.checkpoint
         words = f"{f'{fit:,}' if fit < 10_000 else short_count(fit)} checkpoint{'' if fit == 1 else 's'}"
-        text = _first_that_fits([f"{left} · room for {words}", f"{left} · {words}", left], self.width - _LABEL - 2)
-        if fit >= _FEW_CHECKPOINTS:
+        scarce = fit < _FEW_CHECKPOINTS
+        # Without "room for" it would read as if so many had been saved.
+        forms = [f"{left} · room for {words}", f"{_size(disk.free)} · room for {words}", f"room for {words}", left]
+        text = _first_that_fits(forms, self.width - _LABEL - 2 * scarce)
+        if not scarce:
             return _line("disk", text)
         return Content.assemble(_label("disk"), (f"{'!' if self.ascii else '▲'} {text}", "bold $warning"))
 

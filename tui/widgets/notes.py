@@ -55,11 +55,27 @@ class NotesPane(Vertical):
 
     BINDING_GROUP_TITLE = "Notes"
     BINDINGS = [
-        Binding("ctrl+s", "save", "save now", show=False, tooltip="they are saved by themselves too"),
+        Binding(
+            "ctrl+s", "save", "save now", show=False, tooltip="save the notes now; they are saved by themselves too"
+        ),
         # With priority, or the field would take the keys for itself; without a conflict it still does.
-        Binding("ctrl+k", "keep_own", "keep yours", key_display="^k", tooltip="over the other ones", priority=True),
-        Binding("ctrl+l", "take_other", "take theirs", key_display="^l", tooltip="^z brings yours back", priority=True),
-        Binding("escape", "leave", "leave", show=False, tooltip="leave the notes; they are saved"),
+        Binding(
+            "ctrl+k",
+            "keep_own",
+            "keep yours",
+            key_display="^k",
+            tooltip="keep your notes, over the other ones",
+            priority=True,
+        ),
+        Binding(
+            "ctrl+l",
+            "take_other",
+            "take theirs",
+            key_display="^l",
+            tooltip="take the other notes; ^z brings yours back",
+            priority=True,
+        ),
+        Binding("escape", "leave", "leave", tooltip="leave the notes; they are saved"),
     ]
 
     def __init__(self, run: RunDirectory, *, read_only: bool = False, id: str | None = None) -> None:
@@ -92,6 +108,7 @@ class NotesPane(Vertical):
             field.placeholder = "No notes on this run."
         if (waiting := self._notes.unsaved) is not None:
             field.load_text(waiting)  # the disk was full when they were left
+            field.move_cursor(field.document.end)
             self._settled = waiting
             self._watching.resume()
         else:
@@ -150,6 +167,7 @@ class NotesPane(Vertical):
                 self._told = ""
         elif field.text != text:
             field.load_text(text)
+            field.move_cursor(field.document.end)  # what is added comes after what stands there
         self._settled = field.text
 
     @on(TextArea.Changed)

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 WIDE, TALL = 110, 28
 """From this many cells on panes stand side by side."""
 HUGE = 170
+LOW = 16
+"""Below so many rows a sample is all that has room in its pane."""
 
 
 class Looking(Protocol):
@@ -58,6 +60,16 @@ PANES = {
     "events": Pane("events", "what happened, and the alerts"),
     "console": Pane("console", "what the process printed"),
 }
+
+
+def load_later_panes() -> None:
+    """Import what is shown only when it is asked for: in a thread, or the first key for it would wait."""
+    import tui.widgets.configuration
+    import tui.widgets.console
+    import tui.widgets.epochs
+    import tui.widgets.evaluate
+    import tui.widgets.event_log
+    import tui.widgets.notes  # noqa: F401
 
 
 class RunPanes(Vertical):
@@ -177,9 +189,17 @@ class RunPanes(Vertical):
         side.display = shown["sample"] or shown["chat"]
         side.set_class(not single and self.app.size.width >= HUGE, "-across")
         self.query_one("#facts").display = shown["sample"]
+        self.query_one("#memory").display = self.app.size.height >= LOW
         self.set_class(single, "-single")
-        self.query_one(PaneTabs).show_chosen(self.front if single else self._large)
+        self.query_one(PaneTabs).show_chosen(self.front)
         self.call_after_refresh(self.post_message, self.Shown())
+
+    def on_descendant_focus(self, event: "events.DescendantFocus") -> None:
+        """The tabs mark the pane with the keys, also when Tab or the mouse went there."""
+        for name, pane in self._made.items():
+            if pane in event.widget.ancestors_with_self and name != self.front:
+                self.front = name
+                self.query_one(PaneTabs).show_chosen(name)
 
     def on_resize(self, event: "events.Resize") -> None:
         self._arrange()

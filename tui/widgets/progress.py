@@ -121,7 +121,7 @@ def _time(following: Following) -> _Field:
 def _speed(following: Following) -> list[_Field]:
     fields = []
     rate = following.latest("tokens_per_second")
-    if following.is_live and rate is not None:
+    if following.is_live and following.state is not RunState.PAUSED and rate is not None:
         fields.append(_Field(f"{short_count(rate):>5}", behind=" tok/s"))
         if (used := utilisation(following, rate)) is not None:
             fields.append(_Field(f"{100 * used:.{0 if used >= 0.0995 else 1}f}%", "MFU", width=4, priority=2))
@@ -151,7 +151,7 @@ def _last_epoch(following: Following) -> float:
 
 
 def _coming(following: Following) -> list[_Field]:
-    if not following.is_live:
+    if not following.is_live or following.state is RunState.PAUSED:
         return []
     fields = []
     speed = speed_of(following)

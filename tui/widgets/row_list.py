@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar, Literal
 
 from rich.cells import cell_len, set_cell_size
@@ -20,6 +21,7 @@ from tui.widgets.row_table import without_middle
 Look = Literal["", "muted", "title", "changed", "problem"]
 
 _GAP = 2  # cells between two columns
+_LONGEST = 400  # characters of a cell that are looked at
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Cell:
     justify: Literal["left", "right"] = "left"
     both_ends: bool = False
     """Cut in its middle where it is too long, rather than at its end."""
+    is_path: bool = False
+    """Takes what the cell beside it leaves free, and where that is too little, its beginning is cut."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,8 @@ class RowList(ScrollView, can_focus=True):
         Binding("home", "first", "to the first", show=False),
         Binding("end", "last", "to the last", show=False),
         Binding("backspace", "shorten_search", "take back a letter of the search", show=False),
-        Binding("escape", "end_search", "end the search", show=False),
+        Binding("escape", "end_search", "end search", tooltip="show all again"),
+        Binding("ctrl+u", "end_search", "end search", show=False),
     ]
 
     class Moved(Message):
@@ -227,7 +232,7 @@ class RowList(ScrollView, can_focus=True):
         under_cursor = index == self._cursor
         if under_cursor:
             base = self.get_component_rich_style("row-list--cursor")
-        widths = self.columns(width) if row.key else (width,)
+        widths = _spread(row.cells, self.columns(width)) if row.key else (width,)
         segments = []
         used = 0
         for cell, room in zip(row.cells, widths, strict=False):
@@ -244,9 +249,31 @@ class RowList(ScrollView, can_focus=True):
         return Strip(segments).adjust_cell_length(width, base)
 
 
+def _spread(cells: Sequence[Cell], columns: Sequence[int]) -> list[int]:
+    """The columns of one row, in which a path takes what the cell behind it has no use for."""
+    widths = list(columns)
+    for place, (cell, following) in enumerate(pairwise(cells)):
+        if cell.is_path and place + 1 < len(widths):
+            missing = cell_len(_shown(cell)) - widths[place]
+            free = widths[place + 1] - cell_len(_shown(following))
+            taken = max(0, min(missing, free))
+            widths[place] += taken
+            widths[place + 1] -= taken
+    return widths
+
+
+def _shown(cell: Cell) -> str:
+    return inert_line(cell.text[-_LONGEST:] if cell.is_path else cell.text, _LONGEST)
+
+
 def _fitted(cell: Cell, width: int) -> str:
-    text = inert_line(cell.text, 400)
+    text = _shown(cell)
     if cell_len(text) > width:
-        text = without_middle(text, width) if cell.both_ends else set_cell_size(text, width - 1).rstrip() + "…"
+        if cell.is_path:
+            text = "…" + set_cell_size(text[::-1], width - 1).rstrip()[::-1]
+        elif cell.both_ends:
+            text = without_middle(text, width)
+        else:
+            text = set_cell_size(text, width - 1).rstrip() + "…"
     padding = " " * (width - cell_len(text))
     return padding + text if cell.justify == "right" else text + padding

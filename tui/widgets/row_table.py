@@ -1,7 +1,7 @@
 """A table of rows to choose from, as wide as its place: one column takes the room that the others leave."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from rich.cells import cell_len, set_cell_size
@@ -39,6 +39,8 @@ class Entry:
     key: str
     cells: tuple[str, ...]
     style: str = ""
+    mark: str = ""
+    """One sign before the first text."""
 
 
 class RowTable(ScrollView, can_focus=True):
@@ -127,7 +129,7 @@ class RowTable(ScrollView, can_focus=True):
 
     def texts(self, row: int) -> list[str]:
         """What stands in a row, in the columns that there is room for."""
-        return [self._text(self._entries[row].cells[index], index, width).strip() for index, width in self._columns]
+        return [text.strip() for text in self._row(self._entries[row])]
 
     def show(self, entries: Sequence[Entry], labels: Sequence[str] = ()) -> None:
         """Show these entries in this order, drawing only what differs from before; `labels` if others than before."""
@@ -155,6 +157,10 @@ class RowTable(ScrollView, can_focus=True):
                     self._refresh_row(row)
         if self.chosen != chosen:
             self.post_message(self.Moved(self))
+
+    def rename_entry(self, key: str, new_key: str) -> None:
+        """Let an entry stand for something else, without leaving it if the cursor is there."""
+        self._entries = tuple(replace(entry, key=new_key) if entry.key == key else entry for entry in self._entries)
 
     def _laid_out(self) -> list[tuple[int, int]]:
         visible = self.visible_fields
@@ -184,17 +190,33 @@ class RowTable(ScrollView, can_focus=True):
             return Strip.blank(self.size.width, self.rich_style)
         if row < 0:
             style = self.get_component_rich_style("row-table--header")
-            texts = [self._text(self.labels[index], index, width) for index, width in self._columns]
+            line = self._joined([self._text(self.labels[index], index, width) for index, width in self._columns])
         else:
             entry = self._entries[row]
             # Without focus there is no choice to see: Enter would not take it.
             chosen = self.has_focus and row == self._cursor
             style = self.get_component_rich_style("row-table--cursor") if chosen else self.rich_style
             style += Style.parse(entry.style)
-            texts = [self._text(entry.cells[index], index, width) for index, width in self._columns]
-        half = " " * (_GAP // 2)
-        line = set_cell_size(half + (half + half).join(texts) + half, width)
+            line = self._joined(self._row(entry))
+            if self._mark_needs_gap(entry):
+                line = entry.mark + line[1:]
+        line = set_cell_size(line, width)
         return Strip([Segment(line, style)], width).extend_cell_length(self.size.width, self.rich_style)
+
+    def _joined(self, texts: Sequence[str]) -> str:
+        half = " " * (_GAP // 2)
+        return half + (half + half).join(texts) + half
+
+    def _row(self, entry: Entry) -> list[str]:
+        first = f"{entry.mark} " if entry.mark and not self._mark_needs_gap(entry) else ""
+        cells = (first + entry.cells[0], *entry.cells[1:])
+        return [self._text(cells[index], index, width) for index, width in self._columns]
+
+    def _mark_needs_gap(self, entry: Entry) -> bool:
+        """Whether the mark stands in the gap before the first column: a name must not be cut more for being marked."""
+        if not entry.mark or not self._columns:
+            return False
+        return cell_len(inert_line(entry.cells[0])) + 2 > self._columns[0][1]
 
     def _text(self, text: str, index: int, width: int) -> str:
         text = inert_line(text)

@@ -33,6 +33,8 @@ class RunTable(RowTable):
         self._words = ""
         self._order = Order()
         self._marked: set[Path] = set()
+        self._renamed: dict[Path, Path] = {}
+        """Where runs will be that are being renamed."""
 
     @property
     def chosen_run(self) -> RunSummary | None:
@@ -45,15 +47,47 @@ class RunTable(RowTable):
         return [run for run in self._runs if run.run.path in self._marked]
 
     @property
+    def counts(self) -> tuple[int, int]:
+        """How many runs are shown, and how many there are."""
+        return len(self._shown), len(self._runs)
+
+    @property
     def is_empty(self) -> bool:
         """Whether no run is shown: there is none, or none that matches."""
         return not self._shown
 
     def show_runs(self, runs: Sequence[RunSummary], time: float) -> None:
         """Show the runs as they are now; `time` is the one against which their ages are told."""
-        self._runs, self._time = list(runs), time
-        self._marked &= {run.run.path for run in runs}
+        before, self._runs, self._time = self._runs, list(runs), time
+        paths = {run.run.path for run in runs}
+        for path, new_path in list(self._renamed.items()):
+            if path in paths:
+                continue
+            if new_path in paths:
+                del self._renamed[path]
+                self._marked = {new_path if marked == path else marked for marked in self._marked}
+                self.rename_entry(str(path), str(new_path))
+            else:
+                # The directories were read while it had the old name, and it itself when it had the new one.
+                self._runs += [run for run in before if run.run.path == path]
+                paths.add(path)
+        self._marked &= paths
         self._draw()
+
+    def expect_rename(self, path: Path, new_path: Path) -> None:
+        """Once the run of one path is at the other instead, cursor and mark go along with it."""
+        self._renamed[path] = new_path
+
+    def refuse_rename(self) -> None:
+        """Forget what was expected: it did not come to be."""
+        self._renamed.clear()
+
+    def go_to(self, path: Path) -> bool:
+        """Put the cursor on a run; whether it is shown."""
+        row = next((row for row, key in enumerate(self._shown) if key == str(path)), None)
+        if row is not None:
+            self.move_cursor(row)
+        return row is not None
 
     def filter(self, words: str) -> None:
         """Show only the runs in whose name, state, corpus or purpose each of these words stands."""

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Container, Horizontal
@@ -75,7 +76,7 @@ class SamplingInput(SettingInput):
     """One of the numbers; up and down change it."""
 
     BINDINGS = [
-        Binding("up", "change(1)", "more", show=False),
+        Binding("up", "change(1)", "change the value", key_display="↑↓", tooltip="more; down: less"),
         Binding("down", "change(-1)", "less", show=False),
     ]
 
@@ -107,7 +108,8 @@ _RARE = ("min_p", "repetition_penalty")
 class SamplingRow(Container):
     """The settings, to be reached with Tab: temperature, top-k, top-p, length and seed; two rows in little room.
 
-    Below them min-p, repetition penalty and stop text, while the focus is here or one of them is set.
+    Below them min-p, repetition penalty and stop text; in a low chat only while one of them is set, or in the place of
+    the others while one of them has the focus: nothing else is to move then.
     """
 
     def __init__(self, sampling: Sampling = Sampling()) -> None:  # noqa: B008 - it is frozen
@@ -127,8 +129,7 @@ class SamplingRow(Container):
                 yield Label(SETTINGS[name].label)
                 yield SamplingInput(name, getattr(initial, name))
             yield Label("stop")
-            stop = initial.stop.replace("\\", "\\\\").replace("\n", "\\n")
-            yield SettingInput(stop, name="stop", placeholder="text; \\n a new line")
+            yield SettingInput(_as_typed(initial.stop), name="stop", placeholder="text; \\n a new line")
 
     def on_resize(self) -> None:
         self.set_class(self.size.width < _WIDE, "-two-rows")
@@ -149,7 +150,24 @@ class SamplingRow(Container):
         self.set_class(any(values.get(name) != getattr(plain, name) for name in (*_RARE, "stop")), "-rare")
         return problem or Sampling(**values)  # type: ignore[arg-type]
 
+    def set(self, sampling: Sampling) -> None:
+        """Take other settings."""
+        for field in self.query(SamplingInput):
+            field.value = field.setting.write(getattr(sampling, field.name or ""))
+        stop = next(field for field in self.query(SettingInput) if field.name == "stop")
+        stop.value = _as_typed(sampling.stop)
+
+    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+        self.set_class(event.widget.parent is self.query_one(".rare"), "-in-rare")
+
+    def on_descendant_blur(self) -> None:
+        self.remove_class("-in-rare")
+
     def set_seed(self, seed: int) -> None:
         """Take another seed."""
         field = next(field for field in self.query(SamplingInput) if field.name == "seed")
         field.value = field.setting.write(seed)
+
+
+def _as_typed(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("\n", "\\n")

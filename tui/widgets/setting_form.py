@@ -138,7 +138,7 @@ class SettingForm(Container):
             (
                 mark,
                 Cell(described.name, "problem" if problem else ""),
-                Cell(value, look, both_ends=key == CORPUS) if value else Cell("–", look or "muted"),
+                Cell(value, look, is_path=key == CORPUS) if value else Cell("–", look or "muted"),
                 note,
             ),
         )
@@ -221,11 +221,13 @@ class SettingForm(Container):
         if typed is not None:
             editor.value = typed
             editor.cursor_position = len(typed)
+        elif key == CORPUS:
+            editor.select_all()  # another text is typed over it, not behind it
 
     def _place_editor(self) -> None:
         settings = self.listing
         self.editor.styles.offset = (_VALUE_PLACE, max(0, settings.cursor_line))
-        self.editor.styles.width = settings.value_width
+        self.editor.styles.width = settings.path_width if self._edited == CORPUS else settings.value_width
 
     def on_input_changed(self, message: LineInput.Changed) -> None:
         message.stop()
@@ -285,6 +287,11 @@ class SettingList(RowList):
     def value_width(self) -> int:
         """Cells that a value has."""
         return self.columns(self.scrollable_content_region.width)[2]
+
+    @property
+    def path_width(self) -> int:
+        """Cells up to the end of the row."""
+        return max(8, self.scrollable_content_region.width - _VALUE_PLACE)
 
     def columns(self, width: int) -> tuple[int, ...]:
         room = max(8, width - _VALUE_PLACE)

@@ -20,12 +20,18 @@ class PaneTabs(StatusLine):
     def __init__(self, panes: dict[str, str], *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._panes = panes
+        self._chosen = ""
 
     def _labels(self) -> list[tuple[str, str]]:
-        return [(pane, f"{number} {title}") for number, (pane, title) in enumerate(self._panes.items(), 1)]
+        labels = [(pane, f"{number} {title}") for number, (pane, title) in enumerate(self._panes.items(), 1)]
+        if sum(len(label) + 1 for _, label in labels) < (self.size.width or 80):
+            return labels
+        # Only the chosen one keeps its name where there is no room for all.
+        return [(pane, label if pane == self._chosen else label.partition(" ")[0]) for pane, label in labels]
 
     def show_chosen(self, chosen: str) -> None:
         """Mark the tab of the pane in front."""
+        self._chosen = chosen
         parts: list[Content] = []
         before = ""
         for pane, label in self._labels():
@@ -35,6 +41,9 @@ class PaneTabs(StatusLine):
             before = pane
         parts.append(Content("]" if before == chosen else " "))
         self.show(Content("").join(parts))
+
+    def on_resize(self) -> None:
+        self.show_chosen(self._chosen)
 
     def on_click(self, event: events.Click) -> None:
         column = 1
