@@ -321,6 +321,8 @@ def test_under_the_dashboard_it_is_the_run_alone(two_threads: Path, undisturbed:
         program.wait_until("^s validation split")
         program.press("\x13")  # Ctrl+S
         program.wait_until("validation split of corpus.txt")
+        program.press("\r")  # into the field
+        program.wait_until("^e evaluate text")
         program.press("salt tide\x05")  # Ctrl+E
         program.wait_until("“salt tide”")
         program.wait_until("✓ finished")
