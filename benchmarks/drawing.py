@@ -139,8 +139,8 @@ def redraw(task: dict[str, Any]) -> dict[str, float]:
 
     from minigpt.rundir import RunDirectory
     from tui.app import MiniGPTApp
-    from tui.following import Following
-    from tui.reduce import Points, reduce_points
+    from tui.charts.reduce import Points, reduce_points
+    from tui.run.following import Following
     from tui.widgets.charts import ChartsPane
 
     before = task["rows"]

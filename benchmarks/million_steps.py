@@ -91,12 +91,12 @@ def measure(way: str, path: Path) -> dict[str, float]:
     import textual.app  # noqa: F401 - what the program has loaded anyway
 
     from minigpt.rundir import RunDirectory
-    from tui.curves import picture_of
-    from tui.following import Following
-    from tui.plot import draw
-    from tui.quantities import LOSS, quantities
-    from tui.traces import Traces
-    from tui.view import ChartView
+    from tui.charts.curves import picture_of
+    from tui.charts.plot import draw
+    from tui.charts.quantities import LOSS, quantities
+    from tui.charts.traces import Traces
+    from tui.charts.view import ChartView
+    from tui.run.following import Following
 
     def plot(following: Following) -> None:
         loss = quantities(["train_loss", "val_loss"])[LOSS]

@@ -19,12 +19,13 @@ from minigpt.inert import inert_line
 from minigpt.presets import list_presets
 from minigpt.rundir import RunDirectory
 from tui import styles
-from tui.frames import Frames
 from tui.garbage import Garbage
 from tui.screens.dialogs import Choice, ConfirmScreen, KeysScreen, commands_of, keys_of
 from tui.screens.home import HomeScreen
 from tui.settings import AUTO, DEFAULTS, Settings, save_setting
 from tui.start import Start
+from tui.terminal.frames import Frames
+from tui.terminal.typeahead import TypeAhead
 from tui.theme import DARK, THEMES
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ class MiniGPTApp(App[None]):
         self._styled_for = self.theme
         self._frames = Frames()
         self._garbage = Garbage(monotonic())
+        self._typed = TypeAhead(self, super().on_event)
         if settings.low_bandwidth:
             self.animation_level = "none"
         self._target = target
@@ -122,14 +124,17 @@ class MiniGPTApp(App[None]):
             self._begin(Start.from_command_line(self._target, self._options))
 
     def get_driver_class(self) -> type[Driver]:
-        from tui.driver import Driver as OwnDriver
+        from tui.terminal.driver import Driver as OwnDriver
 
         return OwnDriver
 
     async def on_event(self, event: events.Event) -> None:
         if isinstance(event, events.InputEvent):
             self._garbage.key_came(monotonic())
-        await super().on_event(event)
+        if isinstance(event, events.Key | events.Paste) and not event.is_forwarded:
+            await self._typed.take(event)
+        else:
+            await super().on_event(event)
 
     def refresh_css(self, animate: bool = True) -> None:
         # Textual announces the theme again when it starts, which takes a tenth of the time to the first frame.

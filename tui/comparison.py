@@ -10,10 +10,10 @@ import numpy as np
 from minigpt.inert import inert_line
 from minigpt.journal import count_in, number_in, text_in
 from minigpt.metrics import perplexity
+from tui.charts.quantities import figure
 from tui.figures import duration, loss_figure, short_count
-from tui.following import Following
 from tui.ordering import Key
-from tui.quantities import figure
+from tui.run.following import Following
 from tui.widgets.row_table import Entry, Field
 
 _MOST_KEYS = 500

@@ -72,7 +72,7 @@ def run(arguments: list[str]) -> int:
         if len(arguments) > 1 or not names_run(arguments[0]):
             return _refuse(f"--read-only: shows runs only; {inert_line(arguments[-1])} would start a training")
     settings = _settings(flags)
-    from tui.abilities import can_draw, is_interactive, tell_textual_of_colors
+    from tui.terminal.abilities import can_draw, is_interactive, tell_textual_of_colors
 
     if settings.plain or (is_interactive() and not can_draw()):
         from tui.plain import run_plain
@@ -88,8 +88,8 @@ def _settings(flags: frozenset[str]) -> "Settings":
     """The user's settings, and over them what the command line says and the terminal cannot do otherwise."""
     from dataclasses import replace
 
-    from tui.abilities import draws_braille
     from tui.settings import load_settings
+    from tui.terminal.abilities import draws_braille
 
     settings = load_settings()
     return replace(
@@ -111,9 +111,9 @@ def _with_terminal(target: str | None, options: list[str], settings: "Settings",
     os.environ.setdefault("ESCDELAY", "50")
 
     from tui import garbage
-    from tui.abilities import color_system
     from tui.app import MiniGPTApp
-    from tui.terminal import Terminal
+    from tui.terminal.abilities import color_system
+    from tui.terminal.connection import Terminal
     from tui.theme import theme_for
 
     settings = replace(settings, theme=theme_for(settings.theme, color_system()))
@@ -154,7 +154,7 @@ def _with_terminal(target: str | None, options: list[str], settings: "Settings",
 def _say_unsaved_notes() -> None:
     """What could not be written into a run is not lost: it stands on the terminal."""
     from minigpt.inert import inert, inert_line
-    from tui.notes import unsaved_notes
+    from tui.run.notes import unsaved_notes
 
     for path, text, problem in unsaved_notes():
         reason = problem or "it was changed by somebody else"

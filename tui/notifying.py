@@ -8,7 +8,7 @@ from typing import Any
 from textual.app import App
 
 from minigpt.inert import inert_line, inert_pane
-from tui.alerts import Alert
+from tui.run.alerts import Alert
 from tui.settings import DEFAULTS
 
 SHOWN_FOR = 10.0  # seconds

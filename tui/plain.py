@@ -10,9 +10,9 @@ from minigpt.inert import inert_line
 from minigpt.journal import count_in, number_in
 from minigpt.rundir import RunDirectory, RunState
 from tui.figures import duration, loss_figure, short_count
-from tui.following import Following
+from tui.run.following import Following
+from tui.run.time_left import seconds_left
 from tui.sentences import LONGEST_LINE, description_words, evaluation_words, event_words, sample_words
-from tui.time_left import seconds_left
 
 _LOOK_INTERVAL = 1.0  # seconds between two looks at the run's files
 _MOST_LISTED = 30

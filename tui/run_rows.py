@@ -4,9 +4,9 @@ from math import isfinite
 
 from minigpt.run_list import LIVE, RunSummary, age, size_in_words
 from minigpt.rundir import RunState
+from tui.charts.sparkline import sparkline
 from tui.figures import loss_figure
 from tui.ordering import Key, Order, with_arrow
-from tui.sparkline import sparkline
 from tui.widgets.row_table import Entry, Field
 
 CURVE_WIDTH = 10

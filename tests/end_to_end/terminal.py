@@ -149,6 +149,16 @@ class Program:
             assert time.monotonic() < deadline, f"waited for {what} in vain:\n{self.text}"
             time.sleep(0.03)
 
+    def wait_until_still(self, seconds: float = 1.0) -> None:
+        """Wait until nothing has been drawn for so long: for a screen on which nothing goes on."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            drawn = len(self.output)
+            time.sleep(seconds)
+            if len(self.output) == drawn:
+                return
+            assert time.monotonic() < deadline, f"never still:\n{self.text}"
+
     # ── what is done to it ────────────────────────────────────────────────────────────────────────────────────
 
     def press(self, keys: str) -> None:

@@ -279,7 +279,9 @@ def test_what_somebody_deletes_is_made_again(
 def test_another_run_in_its_place_is_left_alone(tmp_path: Path, corpus: Path) -> None:
     """Writing into it would mix two runs."""
     other = train(tiny_config(corpus, tmp_path / "other"))
-    session, run = began(tiny_config(corpus, tmp_path / "run", train={"max_steps": 100_000}))
+    rarely = {"max_steps": 100_000, "checkpoint_interval": 100_000, "eval_interval": 100_000}
+    session, run = began(tiny_config(corpus, tmp_path / "run", train=rarely))
+    send_command(run.commands_dir, "save")
     wait_for(lambda: events(run, "saved"))  # then none is being written
     run.path.rename(tmp_path / "moved")
     shutil.copytree(other.path, run.path)

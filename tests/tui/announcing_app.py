@@ -4,10 +4,10 @@ import sys
 
 from textual.app import App
 
-from tui.alerts import Alert
 from tui.notifying import announce
+from tui.run.alerts import Alert
 from tui.settings import Settings
-from tui.terminal import Terminal
+from tui.terminal.connection import Terminal
 
 
 class Announcing(App[None]):

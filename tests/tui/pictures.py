@@ -2,12 +2,12 @@
 
 from dataclasses import replace
 
-from tui.curves import mark_legend, picture_of
-from tui.following import Following
-from tui.plot import Picture
-from tui.quantities import LOSS, PERPLEXITY, quantities
-from tui.traces import Traces
-from tui.view import ChartView
+from tui.charts.curves import mark_legend, picture_of
+from tui.charts.plot import Picture
+from tui.charts.quantities import LOSS, PERPLEXITY, quantities
+from tui.charts.traces import Traces
+from tui.charts.view import ChartView
+from tui.run.following import Following
 
 
 def loss_picture(following: Following, logarithmic: bool) -> Picture:

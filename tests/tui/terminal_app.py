@@ -16,7 +16,7 @@ from textual import events
 from textual.app import App, ComposeResult
 from textual.widgets import Static
 
-from tui.terminal import Terminal
+from tui.terminal.connection import Terminal
 
 
 class Counting(App[str]):

@@ -15,9 +15,9 @@ from textual.widgets import Static
 from minigpt.journal import JournalWriter
 from minigpt.rundir import RunDirectory
 from tests.recorded import BEGAN, losses_at, recorded_run
-from tui.absence import SHORTEST, Seen, last_seen, remember, seen_file, since_then
 from tui.app import MiniGPTApp
-from tui.following import Following
+from tui.run.absence import SHORTEST, Seen, last_seen, remember, seen_file, since_then
+from tui.run.following import Following
 from tui.screens.home import HomeScreen
 
 HOUR = 3600.0
@@ -117,7 +117,7 @@ def test_another_run_in_its_place_is_another_run(tmp_path: Path) -> None:
 
 
 def test_only_so_many_runs_are_remembered_the_newest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tui.absence._MOST_RUNS", 3)
+    monkeypatch.setattr("tui.run.absence._MOST_RUNS", 3)
     for number in range(5):
         remember(followed(recorded_run(tmp_path / f"r{number}\udcff", ended="", steps=10)), BEGAN + number)
     assert len(json.loads(seen_file().read_text())["runs"]) == 3

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from minigpt.journal import JournalWriter, Row
 from minigpt.rundir import RunDirectory
 from tests.recorded import recorded_run
-from tui.alerts import NOTICES, QUIET, SHORTEST_STALL, Alert, Alerts
-from tui.following import Following
+from tui.run.alerts import NOTICES, QUIET, SHORTEST_STALL, Alert, Alerts
+from tui.run.following import Following
 
 
 def append(run: RunDirectory, *events: Row) -> None:

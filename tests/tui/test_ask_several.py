@@ -21,7 +21,7 @@ from tests.tui.panes import settled, until
 from tests.tui.test_chat import MadeUpModel
 from tests.tui.test_chat import PaneApp as ChatApp
 from tui import styles
-from tui.models import spread
+from tui.asking.models import spread
 from tui.screens.ask_several import MOST_CHOSEN, MOST_LISTED, AskSeveralScreen, CheckpointTable, Column
 from tui.theme import DARK
 from tui.widgets.prompt import PromptField
@@ -100,7 +100,7 @@ async def test_one_model_at_a_time_is_in_memory(recorded: RunDirectory, monkeypa
     import gc
     import weakref
 
-    from tui.models import Models
+    from tui.asking.models import Models
 
     class Weights:
         pass

@@ -18,8 +18,8 @@ from minigpt.journal import JournalWriter, Row
 from minigpt.rundir import RunDirectory
 from tests.recorded import recorded_run
 from tests.tui.panes import PaneApp, settled
-from tui.following import Following
-from tui.grid import CURSOR, FIRST_RUN, PROBLEM, RUNS, TRAIN
+from tui.charts.grid import CURSOR, FIRST_RUN, PROBLEM, RUNS, TRAIN
+from tui.run.following import Following
 from tui.widgets.charts import ChartsPane
 
 SIZES = [(80, 20), (69, 32)]  # what a dashboard has for it in terminals of 80×24 and 120×36

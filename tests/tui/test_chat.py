@@ -25,9 +25,9 @@ from tests.recorded import recorded_run
 from tests.training import train
 from tests.tui import panes
 from tests.tui.panes import settled, until
-from tui.answering import Answer
-from tui.models import Described, Models
-from tui.transcript import LONGEST_PROMPT, Transcript
+from tui.asking.answering import Answer
+from tui.asking.models import Described, Models
+from tui.asking.transcript import LONGEST_PROMPT, Transcript
 from tui.widgets.chat import ChatPane
 from tui.widgets.exchange import earlier_text, exchange_text
 from tui.widgets.prompt import PromptField
@@ -621,7 +621,7 @@ async def test_settings_come_back_from_asking_several(recorded: RunDirectory) ->
 async def test_what_tmux_needs_for_copying_is_said_once(
     recorded: RunDirectory, model: MadeUpModel, monkeypatch: pytest.MonkeyPatch, tmux: str
 ) -> None:
-    monkeypatch.setattr("tui.clipboard._told", set())
+    monkeypatch.setattr("tui.terminal.clipboard._told", set())
     monkeypatch.setenv("TMUX", tmux)
     model.released.set()
     app = PaneApp(recorded)

@@ -18,7 +18,7 @@ from tests.recorded import losses_at, recorded_run
 from tests.tui.panes import settled, until
 from tui import styles
 from tui.comparison import caution, differences, standing
-from tui.following import Following
+from tui.run.following import Following
 from tui.screens.compare import CompareScreen, Differences, Leaderboard
 from tui.theme import DARK
 

@@ -14,7 +14,7 @@ from minigpt.rundir import RunDirectory
 from tests.recorded import recorded_run
 from tests.training import train
 from tests.tui.panes import PaneApp, settled, until
-from tui.settings_compared import known_settings, preset_of
+from tui.run.settings_compared import known_settings, preset_of
 from tui.widgets.configuration import ConfigurationPane
 from tui.widgets.lines import Lines
 

@@ -14,10 +14,10 @@ from minigpt.rundir import RunDirectory
 from minigpt.sampling import Sampling
 from tests.recorded import recorded_run
 from tests.training import train
-from tui.answering import Answer, Transcript
 from tui.app import MiniGPTApp
-from tui.evaluating import Evaluating
-from tui.models import Models
+from tui.asking.answering import Answer, Transcript
+from tui.asking.evaluating import Evaluating
+from tui.asking.models import Models
 from tui.screens.dialogs import ConfirmScreen, keys_of
 from tui.screens.home import HomeScreen
 

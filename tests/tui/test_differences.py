@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tui.differences import MOST, differences
+from tui.run.differences import MOST, differences
 
 
 def marked(one: str, other: str) -> tuple[list[str], list[str]]:

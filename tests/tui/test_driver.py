@@ -11,7 +11,7 @@ import pytest
 from textual import constants, events
 from textual.message import Message
 
-from tui import driver
+from tui.terminal import driver
 
 FOR_EVER = 3600.0
 

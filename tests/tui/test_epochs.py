@@ -11,7 +11,7 @@ from minigpt.metrics import EpochRow
 from tests.recorded import recorded_run
 from tests.tui.panes import PaneApp, settled
 from tests.tui.test_dashboard import dashboard, steady_machine, until, words_of  # noqa: F401
-from tui.following import Following
+from tui.run.following import Following
 from tui.widgets.epochs import EpochsPane, newest_evaluation, rows_of
 from tui.widgets.lines import Lines
 

@@ -21,8 +21,8 @@ from tests.recorded import recorded_run
 from tests.training import tiny_config as make_tiny_config
 from tests.training import train, write_corpus
 from tui import styles
-from tui.evaluating import Evaluating, kept_results
-from tui.models import Models
+from tui.asking.evaluating import Evaluating, kept_results
+from tui.asking.models import Models
 from tui.theme import DARK
 from tui.widgets.evaluate import LONGEST_TEXT, EvaluatePane, Results, TextField, result_text
 

@@ -14,8 +14,8 @@ from minigpt.journal import JournalWriter, Row
 from minigpt.rundir import RunDirectory
 from tests.recorded import recorded_run
 from tests.tui.panes import PaneApp, settled, until
-from tui.alerts import Alert
-from tui.event_words import step_of, told, when
+from tui.run.alerts import Alert
+from tui.run.event_words import step_of, told, when
 from tui.widgets.event_log import EventLogPane
 from tui.widgets.lines import Lines
 

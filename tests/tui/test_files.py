@@ -16,7 +16,7 @@ from textual.widgets import Static
 from tests.tui.panes import settled, until
 from tui import styles
 from tui.app import MiniGPTApp
-from tui.folder import Preview, count_file, preview_file, preview_folder, read_folder
+from tui.launch.folder import Preview, count_file, preview_file, preview_folder, read_folder
 from tui.screens.files import FileRows, FilesScreen
 
 VERSE = "The tide is out, and yet the boats are in;\nWhat hand has drawn the water from the wall?\n\n"
@@ -275,7 +275,7 @@ async def test_a_folder_that_cannot_be_read(folder: Path, monkeypatch: pytest.Mo
     app = Picking(folder)
     async with app.run_test() as pilot:
         await read(pilot, folder)
-        monkeypatch.setattr("tui.folder.os.scandir", refused)
+        monkeypatch.setattr("tui.launch.folder.os.scandir", refused)
         await pilot.press(*"letters", "enter")
         await read(pilot, folder / "letters")
         assert "cannot be read: Permission denied" in said(app, "path") and names(app) == [".."]

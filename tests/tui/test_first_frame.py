@@ -14,7 +14,7 @@ LATER = {
     "secrets",
     "textual.widgets._text_area",
     "torch",
-    "tui.following",
+    "tui.run.following",
     "tui.screens.compare",
     "tui.screens.dashboard",
     "tui.screens.launch",

@@ -10,11 +10,11 @@ from minigpt.metrics import Metrics, Recovery
 from minigpt.rundir import RunDirectory, RunState
 from tests.recorded import MAX_STEPS, recorded_run
 from tests.tui.pictures import loss_picture, perplexity_picture
-from tui.following import Following
-from tui.metrics_feed import MetricsFeed
+from tui.charts.plot import draw
 from tui.pace import BUDGET, EAGER_FOR, LONGEST, SHORTEST, SHORTEST_EAGER, Pace
-from tui.plot import draw
-from tui.time_left import seconds_left
+from tui.run.following import Following
+from tui.run.metrics_feed import MetricsFeed
+from tui.run.time_left import seconds_left
 
 
 def test_a_run_that_ended(tmp_path):
@@ -499,7 +499,7 @@ def test_long_files_of_events_and_samples_are_read_by_bites(tmp_path, monkeypatc
     for step in range(1000):
         samples.append({"step": 300 + step, "attempt": 1, "text": "x" * 5000})
     samples.close()
-    monkeypatch.setattr("tui.following._POLL_TIME", 0.0)
+    monkeypatch.setattr("tui.run.following._POLL_TIME", 0.0)
     following = Following(run)
     polls = 0
     while following.behind:

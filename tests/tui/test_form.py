@@ -13,7 +13,7 @@ from minigpt.configfile import keys, load_config
 from minigpt.errors import UserError
 from minigpt.options import parse_overrides
 from minigpt.presets import list_presets
-from tui.form import Base, Filled, examine, form_fields, open_base, section_titles
+from tui.launch.form import Base, Filled, examine, form_fields, open_base, section_titles
 
 QUICKSTART = open_base("quickstart")
 FIELDS = form_fields()

@@ -11,7 +11,7 @@ from textual._compositor import ChopsUpdate, LayoutUpdate
 from textual.geometry import Region
 from textual.strip import Strip
 
-from tui.frames import Frames
+from tui.terminal.frames import Frames
 
 WIDTH, HEIGHT = 24, 4
 CONSOLE = Console(color_system="truecolor", force_terminal=True)

@@ -25,10 +25,10 @@ from minigpt.rundir import RunDirectory
 from tests.recorded import BEGAN
 from tests.tui.panes import settled, until
 from tui.app import MiniGPTApp
+from tui.charts.sparkline import sparkline
 from tui.screens.home import HomeScreen
 from tui.screens.rename import RenameScreen
 from tui.settings import Settings
-from tui.sparkline import sparkline
 from tui.widgets.row_table import RowTable, without_middle
 from tui.widgets.run_table import FilterLine, RunTable
 

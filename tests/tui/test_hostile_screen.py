@@ -10,12 +10,12 @@ from minigpt.rundir import RunDirectory
 from tests.hostile import KINDS, damaged_runs, whole_run
 from tests.tui.pictures import loss_picture, perplexity_picture
 from tests.tui.test_dashboard import dashboard, steady_machine, words_of  # noqa: F401
-from tui.absence import Seen, since_then
-from tui.answering import Transcript
-from tui.ended import how_it_ended
-from tui.evaluating import kept_results
-from tui.following import Following
-from tui.models import chosen_title
+from tui.asking.answering import Transcript
+from tui.asking.evaluating import kept_results
+from tui.asking.models import chosen_title
+from tui.run.absence import Seen, since_then
+from tui.run.ended import how_it_ended
+from tui.run.following import Following
 from tui.screens.checkpoints import checkpoint_entries
 from tui.widgets.chat import ChatPane
 from tui.widgets.epochs import newest_evaluation

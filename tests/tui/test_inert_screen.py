@@ -5,7 +5,6 @@ import contextlib
 import io
 import json
 import re
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -228,7 +227,7 @@ def test_the_real_program_shows_them_inert(tmp_path: Path) -> None:
     with Program(run.path, columns=COLUMNS, rows=ROWS) as program:
         program.wait_until("yonder window")
         program.wait_until("? keys")
-        time.sleep(0.5)  # until the footer knows all keys
+        program.wait_until_still()
         corner = program.find("sample · step 1,000")
         memory = program.find("memory ─")
         assert corner is not None and memory is not None

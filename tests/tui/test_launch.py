@@ -19,12 +19,12 @@ from tests.training import write_corpus
 from tests.tui.panes import settled, until
 from tui import styles
 from tui.app import MiniGPTApp
-from tui.outlook import Outlooks, duration_of, in_short, in_words
+from tui.launch.outlook import Outlooks, duration_of, in_short, in_words
+from tui.launch.step_meter import Measured, StepMeter, question_of
 from tui.screens.choose import ChooseScreen
 from tui.screens.files import FilesScreen
 from tui.screens.home import HomeScreen
 from tui.screens.launch import LaunchScreen
-from tui.step_meter import Measured, StepMeter, question_of
 from tui.widgets.setting_form import SettingForm
 
 GIB = 1 << 30
@@ -53,8 +53,8 @@ def steady(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("tui.screens.launch.StepMeter", SteadyMeter)
     monkeypatch.setattr("tui.screens.launch.METER_DELAY", 0.01)
     monkeypatch.setattr("tui.screens.launch.CHECK_DELAY", 0.01)
-    monkeypatch.setattr("tui.outlook.choose_device", lambda config: Device("cpu", "x86_64", "float32"))
-    monkeypatch.setattr("tui.outlook._capacity", lambda device: 16 * GIB)
+    monkeypatch.setattr("tui.launch.outlook.choose_device", lambda config: Device("cpu", "x86_64", "float32"))
+    monkeypatch.setattr("tui.launch.outlook._capacity", lambda device: 16 * GIB)
     monkeypatch.setattr("minigpt.known_files.cache_dir", lambda: tmp_path / "cache")
     monkeypatch.setattr(HomeScreen, "_count_parameters", lambda _: None)
     monkeypatch.delenv("MINIGPT_DATA_DIR", raising=False)
@@ -359,7 +359,7 @@ async def test_no_step_is_measured_beside_a_training(monkeypatch: pytest.MonkeyP
 
 async def test_a_training_that_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     """On the CPU the start would be refused: said at the setting that helps."""
-    monkeypatch.setattr("tui.outlook._capacity", lambda device: GIB)
+    monkeypatch.setattr("tui.launch.outlook._capacity", lambda device: GIB)
     app = Launching("shakespeare-char")
     async with app.run_test(size=(120, 36)) as pilot:
         await until(pilot, lambda: "would do" in said(app, "outlook"))

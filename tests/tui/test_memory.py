@@ -13,8 +13,8 @@ from minigpt.journal import JournalWriter
 from minigpt.telemetry import DiskReading, HostReading, ProcessReading, Reading
 from tests.recorded import recorded_run
 from tests.tui.panes import PaneApp, settled
-from tui.following import Following
-from tui.history import SLOT, History
+from tui.charts.history import SLOT, History
+from tui.run.following import Following
 from tui.widgets.memory import Histories, MemoryPane, describe
 
 GIB = 1 << 30

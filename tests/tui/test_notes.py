@@ -14,8 +14,8 @@ from textual.widgets import Static
 from minigpt.rundir import RunDirectory
 from tests.recorded import recorded_run
 from tests.tui.panes import PaneApp, settled, until
-from tui import notes
-from tui.notes import unsaved_notes
+from tui.run import notes
+from tui.run.notes import unsaved_notes
 from tui.widgets.notes import NotesField, NotesPane
 
 TEXT = "A lower rate next time.\n\n- the spike at 600 came with the long lines of the corpus\n- ask Anna\n"

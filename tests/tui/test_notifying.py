@@ -19,8 +19,8 @@ from textual.widgets._toast import Toast
 
 from tests.tui.panes import until
 from tui import styles
-from tui.alerts import Alert
 from tui.notifying import announce, notification
+from tui.run.alerts import Alert
 from tui.settings import Settings
 
 APP = Path(__file__).with_name("announcing_app.py")

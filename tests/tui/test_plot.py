@@ -7,10 +7,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tui.grid import BEST, CURSOR, PROBLEM, RAW, RECOVERY, TRAIN, VAL, Grid, fitted, in_ascii
-from tui.plot import Line, Picture, draw, draw_framed, frame_of
-from tui.reduce import Points
-from tui.scale import axis_labels, axis_ticks, labels_of
+from tui.charts.grid import BEST, CURSOR, PROBLEM, RAW, RECOVERY, TRAIN, VAL, Grid, fitted, in_ascii
+from tui.charts.plot import Line, Picture, draw, draw_framed, frame_of
+from tui.charts.reduce import Points
+from tui.charts.scale import axis_labels, axis_ticks, labels_of
 
 any_float = st.one_of(
     st.floats(), st.sampled_from([float("nan"), float("inf"), float("-inf"), 0.0, -0.0, 5e-324, 1.7e308, -1.7e308])

@@ -20,8 +20,8 @@ from minigpt.journal import JournalWriter, Row
 from minigpt.rundir import RunDirectory
 from tests.recorded import MAX_STEPS, recorded_run
 from tests.tui.panes import PaneApp, settled
-from tui.following import Following
-from tui.time_left import seconds_left, speed_of, steps_to_checkpoint, steps_to_evaluation
+from tui.run.following import Following
+from tui.run.time_left import seconds_left, speed_of, steps_to_checkpoint, steps_to_evaluation
 from tui.widgets.progress import ONE_LINE, header, progress, utilisation
 from tui.widgets.status_line import StatusLine
 
@@ -349,11 +349,11 @@ def test_rows_of_anything(rows: list[Row], apart: int, interval: int) -> None:
 
 def test_a_long_run_is_not_gone_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each look at a run with a million rows took longer than drawing it."""
-    monkeypatch.setattr("tui.time_left._MOST_ROWS", 200)
+    monkeypatch.setattr("tui.run.time_left._MOST_ROWS", 200)
     following = trained(tmp_path, steps=range(10, 5001, 10), max_steps=10_000, evaluation=30.0, every=1000)
     sizes = []
     diff = np.diff
-    monkeypatch.setattr("tui.time_left.np.diff", lambda values, **kwargs: sizes.append(len(values)) or diff(values))
+    monkeypatch.setattr("tui.run.time_left.np.diff", lambda values, **kwargs: sizes.append(len(values)) or diff(values))
     left = seconds_left(following)
     assert max(sizes) <= 200
     assert left == pytest.approx(5000 * 0.1 + 5 * 30, rel=0.1)

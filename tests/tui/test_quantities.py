@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minigpt.inert import inert_pane
-from tui.quantities import LOSS, PERPLEXITY, figure, quantities
+from tui.charts.quantities import LOSS, PERPLEXITY, figure, quantities
 
 _OF_A_RUN = (
     *(

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tui.reduce import Points, column_of, drawable, reduce_points
+from tui.charts.reduce import Points, column_of, drawable, reduce_points
 
 # Any float that a metrics file could ever lead to, the odd ones often.
 values_of_any_kind = st.lists(

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tui.smoothing import WEIGHTS, MovingAverage
+from tui.charts.smoothing import WEIGHTS, MovingAverage
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 

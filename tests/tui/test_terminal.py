@@ -272,7 +272,7 @@ def test_what_can_be_drawn_on() -> None:
     """Without a terminal on both sides Textual wrote its escape sequences into the file."""
     program = """
 import os, sys
-from tui.abilities import can_draw, is_interactive
+from tui.terminal.abilities import can_draw, is_interactive
 terminal = int(sys.argv[1])
 for standard_input, standard_output, term in [(0, 0, "xterm"), (1, 0, "xterm"), (0, 1, "xterm"), (0, 0, "dumb")]:
     null = os.open(os.devnull, os.O_RDWR)

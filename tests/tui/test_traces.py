@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from minigpt.journal import Row
 from minigpt.rundir import RunDirectory
 from tests.recorded import recorded_run
-from tui.following import Following
-from tui.smoothing import MovingAverage
-from tui.traces import Traces
+from tui.charts.smoothing import MovingAverage
+from tui.charts.traces import Traces
+from tui.run.following import Following
 
 number = st.one_of(st.none(), st.floats(allow_nan=False, allow_infinity=False), st.sampled_from([0.0, -1.0, 1e308]))
 
@@ -67,7 +67,7 @@ def test_a_series_that_grew_is_the_one_read_at_once(tmp_path_factory, values, da
 
 def test_a_long_series_is_smoothed_piece_by_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Guards the borders of the pieces, and what another weight before it left in the same memory."""
-    monkeypatch.setattr("tui.traces._PIECE", 7)
+    monkeypatch.setattr("tui.charts.traces._PIECE", 7)
     values = np.random.default_rng(1).normal(2, 1, 100)
     rows: list[Row] = [{"step": at, "attempt": 1, "train_loss": value} for at, value in enumerate(values.tolist())]
     _, _, traces = followed(tmp_path / "run", rows)

@@ -3,9 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tui.smoothing import WEIGHTS
-from tui.tiling import room_for, tiles
-from tui.view import ChartView, Extent
+from tui.charts.smoothing import WEIGHTS
+from tui.charts.tiling import room_for, tiles
+from tui.charts.view import ChartView, Extent
 
 RUN = Extent(newest=1500.0, end=2000.0, grain=10.0)
 

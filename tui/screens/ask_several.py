@@ -17,11 +17,11 @@ from minigpt.inert import inert, inert_line, inert_pane
 from minigpt.journal import number_in
 from minigpt.rundir import Checkpoint, RunDirectory
 from minigpt.sampling import Sampling
-from tui.answering import Answer, AnswersInTurn, Unknown
-from tui.clipboard import copy
+from tui.asking.answering import Answer, AnswersInTurn, Unknown
+from tui.asking.models import Described, Models
+from tui.asking.transcript import Transcript
 from tui.figures import loss_figure
-from tui.models import Described, Models
-from tui.transcript import Transcript
+from tui.terminal.clipboard import copy
 from tui.widgets.exchange import speed_of
 from tui.widgets.key_line import KeyLine
 from tui.widgets.prompt import PromptField

@@ -16,7 +16,7 @@ from minigpt.errors import UserError
 from minigpt.inert import inert_line, inert_pane
 from minigpt.journal import count_in, number_in
 from minigpt.rundir import RunDirectory
-from tui.following import settings_of
+from tui.run.following import settings_of
 from tui.widgets.line_input import LineInput
 
 CHECK_DELAY = 0.2  # seconds after the last key

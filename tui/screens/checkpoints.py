@@ -10,8 +10,8 @@ from textual.screen import ModalScreen
 from minigpt.errors import UserError
 from minigpt.journal import number_in
 from minigpt.rundir import Checkpoint, RunDirectory
+from tui.asking.models import NEWEST
 from tui.figures import loss_figure
-from tui.models import NEWEST
 from tui.widgets.row_table import Entry, Field, RowTable
 
 

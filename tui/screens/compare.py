@@ -16,9 +16,9 @@ from textual.widgets import DataTable, Static
 from minigpt.inert import inert_line
 from minigpt.rundir import RunDirectory
 from tui.comparison import BEST, BITS_PER_BYTE, FIELDS, KEYS, caution, differences, entry, standing, tokenizers
-from tui.following import Following
 from tui.ordering import Order, in_order, next_order, with_arrow
 from tui.pace import SLACK, Pace
+from tui.run.following import Following
 from tui.settings import DEFAULTS
 from tui.widgets.charts import ChartsPane
 from tui.widgets.key_line import KeyLine

@@ -19,17 +19,17 @@ from minigpt.inert import inert_line, inert_pane
 from minigpt.journal import Row, count_in, text_in
 from minigpt.rundir import RunDirectory, RunState
 from minigpt.telemetry import Telemetry
-from tui.absence import last_seen, remember, since_then
-from tui.alerts import NOTICES, Alerts
+from tui.asking.models import NEWEST
 from tui.cost import Cost
-from tui.ended import how_it_ended, trouble_of
-from tui.following import LONGEST_MESSAGE, Following
-from tui.models import NEWEST
 from tui.notifying import announce
 from tui.pace import SLACK, Pace
+from tui.run.absence import last_seen, remember, since_then
+from tui.run.alerts import NOTICES, Alerts
+from tui.run.ended import how_it_ended, trouble_of
+from tui.run.following import LONGEST_MESSAGE, Following
+from tui.run.steering import Steering
 from tui.screens.checkpoints import CheckpointScreen
 from tui.screens.dialogs import Choice, ConfirmScreen
-from tui.steering import Steering
 from tui.widgets.charts import ChartsPane
 from tui.widgets.key_line import KeyLine
 from tui.widgets.panes import PANES, RunPanes

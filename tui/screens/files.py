@@ -18,7 +18,7 @@ from textual.widgets import Static
 
 from minigpt.inert import inert_line, inert_pane
 from minigpt.paths import expand_home
-from tui.folder import Entry, Folder, Preview, count_file, preview_file, preview_folder, read_folder
+from tui.launch.folder import Entry, Folder, Preview, count_file, preview_file, preview_folder, read_folder
 from tui.widgets.key_line import KeyLine
 from tui.widgets.row_list import Cell, Look, Row, RowList
 

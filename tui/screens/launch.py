@@ -23,17 +23,17 @@ from minigpt.errors import UserError
 from minigpt.inert import inert_line, inert_pane
 from minigpt.known_files import KnownFile
 from minigpt.presets import list_presets
-from tui.clipboard import copy
+from tui.launch.step_meter import Measured, StepMeter, question_of
 from tui.screens.choose import ChooseScreen, Option
 from tui.screens.dialogs import Choice, ConfirmScreen
 from tui.screens.files import FilesScreen
-from tui.step_meter import Measured, StepMeter, question_of
+from tui.terminal.clipboard import copy
 from tui.widgets.key_line import KeyLine
 from tui.widgets.setting_form import CORPUS, PRESET, SettingForm, Shown
 
 if TYPE_CHECKING:
-    from tui.form import Base, Filled, FormField
-    from tui.outlook import Outlook, Outlooks
+    from tui.launch.form import Base, Filled, FormField
+    from tui.launch.outlook import Outlook, Outlooks
 
 CHECK_DELAY = 0.1  # seconds after the last key
 METER_DELAY = 1.0  # seconds that a valid form stays as it is before a step is measured
@@ -290,7 +290,7 @@ class LaunchScreen(Screen[Answer]):
         filled = self._filled
         if filled is None or self._is_left:
             return
-        from tui.form import form_fields, section_titles
+        from tui.launch.form import form_fields, section_titles
 
         notes = {CORPUS: self._corpus_note(filled)}
         self._form.show(Shown(form_fields(), section_titles(), filled, self._problems, notes))
@@ -352,7 +352,7 @@ class LaunchScreen(Screen[Answer]):
         if outlook is None or outlook.config != filled.config:
             self._say("launch-outlook", "working out what it takes …")
             return
-        from tui.outlook import in_short, in_words
+        from tui.launch.outlook import in_short, in_words
 
         measured = self._measured.get(self._question() or "", "")
         if not measured:
@@ -420,14 +420,14 @@ class _UnwantedError(Exception):
 
 
 def _read_base(target: str) -> "Base":
-    from tui.form import form_fields, open_base, section_titles
+    from tui.launch.form import form_fields, open_base, section_titles
 
     form_fields(), section_titles()
     return open_base(target)
 
 
 def _examined(base: "Base", touched: dict[str, str]) -> "Filled":
-    from tui.form import examine
+    from tui.launch.form import examine
 
     return examine(base, touched)
 
@@ -435,7 +435,7 @@ def _examined(base: "Base", touched: dict[str, str]) -> "Filled":
 def _worked_out(
     outlooks: "Outlooks | None", filled: "Filled", progress: Callable[[str], None]
 ) -> "tuple[Outlooks, Outlook]":
-    from tui.outlook import Outlooks
+    from tui.launch.outlook import Outlooks
 
     assert filled.config is not None
     outlooks = outlooks or Outlooks()

@@ -10,8 +10,8 @@ from textual.screen import ModalScreen
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
-from tui.quantities import Quantity
-from tui.traces import Traces
+from tui.charts.quantities import Quantity
+from tui.charts.traces import Traces
 
 
 class MetricsScreen(ModalScreen[str]):

@@ -12,17 +12,17 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tui.chart_foot import foot_lines
-from tui.curves import picture_of
-from tui.following import Following
-from tui.grid import ROLES, Grid
-from tui.plot import draw_framed, frame_of
-from tui.plot_area import PlotArea
-from tui.quantities import LOSS, PERPLEXITY, Quantity, quantities
+from tui.charts.curves import picture_of
+from tui.charts.foot import foot_lines
+from tui.charts.grid import ROLES, Grid
+from tui.charts.plot import draw_framed, frame_of
+from tui.charts.plot_area import PlotArea
+from tui.charts.quantities import LOSS, PERPLEXITY, Quantity, quantities
+from tui.charts.tiling import Tile, room_for, tiles
+from tui.charts.traces import AXES, STEP, Traces
+from tui.charts.view import ChartView, Extent
+from tui.run.following import Following
 from tui.settings import DEFAULTS
-from tui.tiling import Tile, room_for, tiles
-from tui.traces import AXES, STEP, Traces
-from tui.view import ChartView, Extent
 
 _ZOOM = 0.5  # what is left of the axis after a key; the wheel takes smaller steps
 _WHEEL = 0.75

@@ -14,11 +14,11 @@ from minigpt.errors import UserError
 from minigpt.inert import inert, inert_pane
 from minigpt.rundir import RunDirectory
 from minigpt.sampling import Sampling
-from tui.answering import Answer, Unknown
-from tui.clipboard import copy
-from tui.models import CHANGE_KEY, NEWEST, Models, chosen_title, spread
+from tui.asking.answering import Answer, Unknown
+from tui.asking.models import CHANGE_KEY, NEWEST, Models, chosen_title, spread
+from tui.asking.transcript import Transcript
 from tui.settings import DEFAULTS
-from tui.transcript import Transcript
+from tui.terminal.clipboard import copy
 from tui.widgets.exchange import earlier_text, exchange_text
 from tui.widgets.line_input import LineInput
 from tui.widgets.prompt import PromptField

@@ -13,9 +13,9 @@ from textual.widgets import Static
 from minigpt.inert import inert_line, inert_pane
 from minigpt.journal import JournalTail, Row, count_in
 from minigpt.rundir import RunDirectory
-from tui.following import settings_of
-from tui.notes import Signature, signature_of
-from tui.settings_compared import Known, Values, changes_in, flat, known_settings, preset_of, shown, was_worked_out
+from tui.run.following import settings_of
+from tui.run.notes import Signature, signature_of
+from tui.run.settings_compared import Known, Values, changes_in, flat, known_settings, preset_of, shown, was_worked_out
 from tui.widgets.lines import Line, Lines
 from tui.widgets.search import SearchedPane, SearchLine
 

@@ -7,8 +7,8 @@ from textual.content import Content
 from textual.widgets import Static
 
 from minigpt.metrics import EpochRow, epoch_table
-from tui.following import Following
-from tui.quantities import figure
+from tui.charts.quantities import figure
+from tui.run.following import Following
 from tui.widgets.lines import Line, Lines
 from tui.widgets.search import SearchedPane, SearchLine
 from tui.widgets.status_line import StatusLine

@@ -14,10 +14,10 @@ from textual.widgets import Static, TextArea
 from minigpt.inert import inert, inert_line, inert_pane
 from minigpt.journal import Row, number_in, text_in
 from minigpt.rundir import RunDirectory
-from tui.answering import Unknown
-from tui.evaluating import MOST_RESULTS, Evaluating, kept_results
-from tui.models import CHANGE_KEY, NEWEST, Models, chosen_title
-from tui.quantities import figure
+from tui.asking.answering import Unknown
+from tui.asking.evaluating import MOST_RESULTS, Evaluating, kept_results
+from tui.asking.models import CHANGE_KEY, NEWEST, Models, chosen_title
+from tui.charts.quantities import figure
 from tui.widgets.line_input import obey_in_order
 
 LOOK_INTERVAL = 0.2  # seconds between two looks at an evaluation

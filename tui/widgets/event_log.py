@@ -12,12 +12,12 @@ from textual.widgets import Static
 from minigpt.inert import inert_line
 from minigpt.journal import JournalTail, Row
 from minigpt.rundir import RunDirectory
-from tui.event_words import LONGEST, Told, step_of, told, when
+from tui.run.event_words import LONGEST, Told, step_of, told, when
 from tui.widgets.lines import Line, Lines
 from tui.widgets.search import SearchedPane, SearchLine
 
 if TYPE_CHECKING:
-    from tui.alerts import Alert
+    from tui.run.alerts import Alert
 
 _BITE = 1 << 17  # bytes of the file in one look: about a hundredth of a second
 _BITE_INTERVAL = 0.02  # seconds between two, while there is more

@@ -6,7 +6,7 @@ from textual.content import Content
 
 from minigpt.inert import inert_line, inert_pane
 from minigpt.journal import Row, count_in, number_in, text_in
-from tui.answering import Answer
+from tui.asking.answering import Answer
 from tui.figures import loss_figure, short_count
 
 _MOST_OF_PROMPT = 2_000  # characters of a prompt that are shown, the last ones

@@ -9,9 +9,9 @@ from textual.content import Content
 from minigpt.gpus import GpuReading
 from minigpt.inert import inert_line
 from minigpt.telemetry import DiskReading, HostReading, Reading
+from tui.charts.history import History
 from tui.figures import short_count
-from tui.following import Following
-from tui.history import History
+from tui.run.following import Following
 from tui.settings import DEFAULTS
 from tui.widgets.progress import bar
 from tui.widgets.status_line import StatusLine

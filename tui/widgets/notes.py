@@ -11,7 +11,7 @@ from textual.widgets import Static, TextArea
 from minigpt.errors import UserError
 from minigpt.inert import inert, inert_pane
 from minigpt.rundir import RunDirectory
-from tui.notes import LONGEST, Signature, notes_of, signature_of
+from tui.run.notes import LONGEST, Signature, notes_of, signature_of
 from tui.widgets.line_input import obey_in_order
 
 SAVE_AFTER = 0.8  # seconds after the last key

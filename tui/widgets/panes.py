@@ -12,8 +12,8 @@ from textual.widget import Widget
 from minigpt.journal import Row
 from minigpt.rundir import RunDirectory
 from minigpt.telemetry import Reading
-from tui.following import Following
-from tui.models import NEWEST
+from tui.asking.models import NEWEST
+from tui.run.following import Following
 from tui.widgets.charts import ChartsPane
 from tui.widgets.chat import ChatPane
 from tui.widgets.memory import MemoryPane
@@ -23,7 +23,7 @@ from tui.widgets.tabs import PaneTabs
 if TYPE_CHECKING:
     from textual import events
 
-    from tui.alerts import Alert
+    from tui.run.alerts import Alert
     from tui.widgets.epochs import EpochsPane
 
 WIDE, TALL = 110, 28

@@ -10,8 +10,8 @@ from minigpt.inert import inert_line
 from minigpt.journal import count_in, number_in
 from minigpt.rundir import RunState
 from tui.figures import duration, short_count
-from tui.following import Following
-from tui.time_left import seconds_left, speed_of, steps_to_checkpoint, steps_to_evaluation
+from tui.run.following import Following
+from tui.run.time_left import seconds_left, speed_of, steps_to_checkpoint, steps_to_evaluation
 
 # A shape beside the word, so that the state is seen without colour and without reading.
 _STATES = {

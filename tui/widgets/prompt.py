@@ -7,7 +7,7 @@ from textual.binding import Binding
 from textual.widgets import TextArea
 
 from minigpt.inert import inert
-from tui.transcript import LONGEST_PROMPT
+from tui.asking.transcript import LONGEST_PROMPT
 from tui.widgets.line_input import obey_in_order
 
 NEW_LINE_KEY = "Ctrl+J"

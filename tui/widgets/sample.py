@@ -12,7 +12,7 @@ from textual.widgets import Static
 
 from minigpt.inert import inert_pane
 from minigpt.journal import Row, count_in, text_in
-from tui.differences import differences
+from tui.run.differences import differences
 from tui.settings import DEFAULTS
 
 _LONGEST = 100_000  # characters; laying out more would hold up the screen

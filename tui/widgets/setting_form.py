@@ -16,7 +16,7 @@ from tui.widgets.line_input import LineInput
 from tui.widgets.row_list import Cell, Look, Row, RowList
 
 if TYPE_CHECKING:
-    from tui.form import Filled, FormField
+    from tui.launch.form import Filled, FormField
 
 PRESET = "preset"
 """The key of the first row: which preset the form begins with."""

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from rich.cells import cell_len
 
 from minigpt.inert import inert_line, inert_pane
-from tui.curves import mark_legend, run_mark, shown_alerts
+from tui.charts.curves import mark_legend, run_mark, shown_alerts
+from tui.charts.grid import ALERT, CURSOR, LABEL, SOLID, fitted
+from tui.charts.quantities import Quantity
+from tui.charts.scale import axis_labels
+from tui.charts.traces import STEP, Traces
+from tui.charts.view import ChartView, Extent
 from tui.figures import duration, short_count
-from tui.grid import ALERT, CURSOR, LABEL, SOLID, fitted
-from tui.quantities import Quantity
-from tui.scale import axis_labels
-from tui.traces import STEP, Traces
-from tui.view import ChartView, Extent
 
 _LONGEST_NAME = 40
 Entries = list[tuple[str, int]]

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from tui.reduce import Floats
+from tui.charts.reduce import Floats
 
 # Beyond this a number has no room for the arithmetic of a scale; it is drawn at the edge.
 _LARGEST = 1e150

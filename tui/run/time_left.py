@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minigpt.journal import count_in, number_in
-from tui.following import Following
+from tui.run.following import Following
 
 _STEPS_FROM = 50  # rows: what a step takes is their median, so that one that met with something else does not count
 _MOST_ROWS = 20_000

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from tui.reduce import Floats
+from tui.charts.reduce import Floats
 
 WEIGHTS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999)
 """What the keys go through. 0 is no smoothing; 0.99 averages about the last 100 rows."""

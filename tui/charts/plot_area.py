@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tui.reduce import Floats, column_of
-from tui.scale import scaled
+from tui.charts.reduce import Floats, column_of
+from tui.charts.scale import scaled
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from rich.console import Console
 from textual.app import App
 
 from minigpt.signals import AGAIN_AFTER
-from tui.output import LEAVE_ALTERNATE, TerminalOutput
+from tui.terminal.output import LEAVE_ALTERNATE, TerminalOutput
 
 Result = TypeVar("Result")
 

@@ -12,7 +12,7 @@ from minigpt.journal import Row, count_in, number_in, text_in
 from minigpt.run_list import age
 from minigpt.rundir import RunDirectory, RunState
 from tui.figures import loss_figure
-from tui.following import Following
+from tui.run.following import Following
 
 SHORTEST = 60.0  # seconds; who comes back sooner remembers
 _MOST_RUNS = 300

@@ -3,10 +3,10 @@
 from dataclasses import dataclass, replace
 from math import ceil
 
-from tui.quantities import PERPLEXITY
-from tui.scale import last_step, nice
-from tui.smoothing import WEIGHTS
-from tui.traces import STEP
+from tui.charts.quantities import PERPLEXITY
+from tui.charts.scale import last_step, nice
+from tui.charts.smoothing import WEIGHTS
+from tui.charts.traces import STEP
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from minigpt.errors import UnknownCharactersError, UserError
 from minigpt.inert import inert_line
 from minigpt.rundir import RunDirectory
 from minigpt.sampling import Sampling
-from tui.models import Described, Models
-from tui.transcript import Transcript
+from tui.asking.models import Described, Models
+from tui.asking.transcript import Transcript
 
 Unknown = Literal["refuse", "replace", "drop"]
 """What becomes of a prompt's characters that the model has never seen."""

@@ -11,9 +11,9 @@ from typing import Literal
 from minigpt.inert import inert_line, inert_pane
 from minigpt.journal import Row, count_in, number_in, text_in
 from minigpt.rundir import RunState
-from tui.ended import lost_trainer
 from tui.figures import duration, loss_figure
-from tui.following import LONGEST_MESSAGE, Following
+from tui.run.ended import lost_trainer
+from tui.run.following import LONGEST_MESSAGE, Following
 
 Severity = Literal["information", "warning", "error"]
 

@@ -12,7 +12,7 @@ from minigpt.journal import JournalTail, JournalWriter, Row, count_in, text_in
 from minigpt.rundir import RunDirectory
 
 if TYPE_CHECKING:
-    from tui.answering import Answer
+    from tui.asking.answering import Answer
 
 HISTORY_LENGTH = 100
 LONGEST_PROMPT = 10_000  # characters: a field with one line of them still takes a key in a few hundredths of a second

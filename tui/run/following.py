@@ -13,8 +13,8 @@ from minigpt.journal import JournalTail, Row, count_in, text_in
 from minigpt.metrics import Metrics, Recovery
 from minigpt.run_list import LIVE
 from minigpt.rundir import RunDirectory, RunState, last_state_event, state_of
-from tui.marks import Marks
-from tui.metrics_feed import BITE, MetricsFeed, size_of
+from tui.run.marks import Marks
+from tui.run.metrics_feed import BITE, MetricsFeed, size_of
 
 _POLL_TIME = 0.01  # seconds after which a poll leaves the rest of the files for the next one
 _MOST_SAMPLES = 5000  # of which the newest stay

@@ -10,7 +10,7 @@ from minigpt.inert import inert_line, inert_pane
 from minigpt.journal import count_in, number_in
 from minigpt.rundir import RunDirectory, RunState
 from tui.figures import duration
-from tui.following import Following
+from tui.run.following import Following
 
 if TYPE_CHECKING:
     from minigpt.session import TrainingSession

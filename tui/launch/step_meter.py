@@ -98,7 +98,7 @@ class StepMeter:
             if self._process is None or self._process.poll() is not None:
                 # -P: nothing is to be imported from wherever the user happens to be.
                 self._process = subprocess.Popen(
-                    [sys.executable, "-P", "-m", "tui.step_meter"],
+                    [sys.executable, "-P", "-m", "tui.launch.step_meter"],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.DEVNULL,

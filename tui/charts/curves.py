@@ -1,4 +1,4 @@
-"""What the charts show of one run, or of several over each other: made from their series, for `tui.plot` to draw."""
+"""What the charts show of one run, or of several over each other: made from their series, for `plot` to draw."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from minigpt.metrics import perplexity
-from tui.following import Following
-from tui.grid import (
+from tui.charts.grid import (
     ALERT,
     BEST,
     BEST_MARK,
@@ -29,10 +28,11 @@ from tui.grid import (
     TRAIN,
     VAL,
 )
-from tui.plot import Line, Picture
-from tui.quantities import LOSS, PERPLEXITY, Quantity, Series, figure
-from tui.traces import SMOOTHED_FROM, STEP, Traces
-from tui.view import ChartView, Extent
+from tui.charts.plot import Line, Picture
+from tui.charts.quantities import LOSS, PERPLEXITY, Quantity, Series, figure
+from tui.charts.traces import SMOOTHED_FROM, STEP, Traces
+from tui.charts.view import ChartView, Extent
+from tui.run.following import Following
 
 _RUN_MARKS = "●■◆○□"
 _RUN_NAMES = "123456789abcdefghijklmnopqrstuvwxyz"

@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from tui.grid import Codes
-from tui.plot_area import Area
-from tui.reduce import Columns
+from tui.charts.grid import Codes
+from tui.charts.plot_area import Area
+from tui.charts.reduce import Columns
 
 Dots = NDArray[np.bool_]
 """Four times as high and twice as wide as the cells."""

@@ -22,7 +22,7 @@ from minigpt.split_sizes import SplitSizes
 from tui.figures import short_count
 
 if TYPE_CHECKING:
-    from tui.step_meter import Measured
+    from tui.launch.step_meter import Measured
 
 _MOST_CORPORA = 4
 _GIB = 1 << 30

@@ -6,9 +6,9 @@ from math import isfinite, isnan
 import numpy as np
 from numpy.typing import NDArray
 
-from tui.following import Following
-from tui.reduce import Floats, Points
-from tui.smoothing import MovingAverage
+from tui.charts.reduce import Floats, Points
+from tui.charts.smoothing import MovingAverage
+from tui.run.following import Following
 
 SMOOTHED_FROM = 40
 """From this many rows on the single values are a band; a smoothed line then shows where the band goes."""

@@ -15,8 +15,8 @@ from minigpt.files import read_json
 from minigpt.inert import inert_line
 from minigpt.journal import Row, number_in
 from minigpt.rundir import RunDirectory
-from tui.answering import Unknown
-from tui.models import Models
+from tui.asking.answering import Unknown
+from tui.asking.models import Models
 
 if TYPE_CHECKING:
     from minigpt.device import Device

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.cells import cell_len
 
-from tui.braille import apart_from, braille_bits, dots_of, excursions, hatched
-from tui.grid import (
+from tui.charts.braille import apart_from, braille_bits, dots_of, excursions, hatched
+from tui.charts.grid import (
     AXIS,
     BEST,
     BEST_MARK,
@@ -29,9 +29,9 @@ from tui.grid import (
     Grid,
     fitted,
 )
-from tui.plot_area import Area, PlotArea
-from tui.reduce import Columns, Floats, Points, column_of, reduce_points
-from tui.scale import axis_labels, axis_ticks, labels_of, last_step, value_range, value_ticks
+from tui.charts.plot_area import Area, PlotArea
+from tui.charts.reduce import Columns, Floats, Points, column_of, reduce_points
+from tui.charts.scale import axis_labels, axis_ticks, labels_of, last_step, value_range, value_ticks
 
 _NAME_EVERY = 24  # cells between two names on a line
 _LEAST_ROWS_WITH_MARKS = 5
@@ -66,7 +66,7 @@ class Picture:
     lines: tuple[Line, ...] = ()
     """In the order of drawing: where several meet, the cell has the dots of all of them and the colour of the last."""
     legend: tuple[tuple[str, int], ...] = ()
-    """Texts for the title row with their roles, the most important first; see `tui.grid.fitted`."""
+    """Texts for the title row with their roles, the most important first; see `tui.charts.grid.fitted`."""
     best: tuple[tuple[float, float], ...] = ()
     """Places and values of the best evaluations."""
     recoveries: tuple[float, ...] = ()

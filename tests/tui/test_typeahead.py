@@ -1,0 +1,78 @@
+"""Over a slow connection keys come in a bunch: each goes where the ones before it have led."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from textual import events
+from textual.pilot import Pilot
+
+from minigpt.rundir import RunDirectory
+from tests.recorded import recorded_run
+from tests.tui.panes import until
+from tui.app import MiniGPTApp
+from tui.screens.dashboard import DashboardScreen
+from tui.screens.dialogs import KeysScreen
+from tui.terminal import typeahead
+from tui.widgets.prompt import PromptField
+
+
+def type_at_once(pilot: Pilot[None], *keys: str) -> None:
+    """All of them before the first has been looked at, as one read from the terminal hands them over."""
+    for key in keys:
+        pilot.app.post_message(events.Key(key, key if len(key) == 1 else None))
+
+
+async def opened(pilot: Pilot[None], run: RunDirectory) -> DashboardScreen:
+    screen = DashboardScreen(run)
+    await pilot.app.push_screen(screen)
+    await until(pilot, lambda: screen.query(PromptField))
+    return screen
+
+
+async def test_letters_behind_the_key_that_opens_a_field_are_text(tmp_path: Path) -> None:
+    """They were commands: `salt` began with `s`, and `quit` with `q`."""
+    app = MiniGPTApp()
+    async with app.run_test(size=(120, 36)) as pilot:
+        screen = await opened(pilot, recorded_run(tmp_path, steps=200))
+        type_at_once(pilot, "c", *"quiet")
+        field = screen.query_one(PromptField)
+        await until(pilot, lambda: field.text == "quiet")
+        assert app.screen is screen
+
+
+async def test_what_is_pasted_keeps_its_turn(tmp_path: Path) -> None:
+    app = MiniGPTApp()
+    async with app.run_test(size=(120, 36)) as pilot:
+        screen = await opened(pilot, recorded_run(tmp_path, steps=200))
+        type_at_once(pilot, "c", "a")
+        app.post_message(events.Paste("pasted"))
+        type_at_once(pilot, "b")
+        field = screen.query_one(PromptField)
+        await until(pilot, lambda: field.text == "apastedb")
+
+
+async def test_keys_behind_the_one_that_opens_a_window_go_to_it(tmp_path: Path) -> None:
+    app = MiniGPTApp()
+    async with app.run_test(size=(120, 36)) as pilot:
+        screen = await opened(pilot, recorded_run(tmp_path, steps=200))
+        type_at_once(pilot, "question_mark", "escape", "question_mark")
+        await until(pilot, lambda: isinstance(app.screen, KeysScreen))
+        assert [type(each) for each in app.screen_stack[1:]] == [type(screen), KeysScreen]
+
+
+async def test_a_key_whose_doing_takes_long_does_not_hold_up_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(typeahead, "PATIENCE", 0.1)
+    app = MiniGPTApp()
+    async with app.run_test(size=(120, 36)) as pilot:
+        screen = await opened(pilot, recorded_run(tmp_path, steps=200))
+        stuck = asyncio.Event()
+        screen.call_later(stuck.wait)
+        type_at_once(pilot, "up", "down")
+        async with asyncio.timeout(20):
+            await asyncio.sleep(0.05)
+            while not app._typed.idle:
+                await asyncio.sleep(0.05)
+        stuck.set()
