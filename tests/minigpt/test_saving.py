@@ -286,6 +286,7 @@ def test_another_run_in_its_place_is_left_alone(tmp_path: Path, corpus: Path) ->
     run.path.rename(tmp_path / "moved")
     shutil.copytree(other.path, run.path)
     before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+    send_command(run.commands_dir, "save")
     wait_for(lambda: "another run lies in its place" in session.trouble)
     assert {path: path.read_bytes() for path in before} == before
     session.request_stop()

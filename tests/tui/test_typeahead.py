@@ -76,3 +76,4 @@ async def test_a_key_whose_doing_takes_long_does_not_hold_up_the_next(
             while not app._typed.idle:
                 await asyncio.sleep(0.05)
         stuck.set()
+        await pilot.pause()
