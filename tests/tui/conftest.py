@@ -11,10 +11,30 @@ import pytest
 from pytest_textual_snapshot import SVGImageExtension, normalize_svg
 from syrupy.assertion import SnapshotAssertion
 from textual.app import App
+from textual.css.model import RuleSet
+from textual.css.stylesheet import Stylesheet
 from textual.pilot import Pilot
 
 from tests.tui.panes import settled
 from tui.app import MiniGPTApp
+from tui.cost import Cost
+
+
+def remember_parsed_styles() -> None:
+    """Have each style sheet parsed once for all apps of this process: hundreds of them start here."""
+    parse = Stylesheet._parse_rules
+    parsed: dict[Any, list[RuleSet]] = {}
+
+    def parse_once(sheet: Stylesheet, css: str, *arguments: Any, **named: Any) -> list[RuleSet]:
+        key = (frozenset(sheet._variables.items()), css, *arguments, *named.values())
+        if key not in parsed:
+            parsed[key] = parse(sheet, css, *arguments, **named)
+        return parsed[key]
+
+    Stylesheet._parse_rules = parse_once  # type: ignore[method-assign]
+
+
+remember_parsed_styles()
 
 FINISHED_WITHIN = 15.0
 """Seconds in which a picture has to become the one that was accepted."""
@@ -36,12 +56,18 @@ def keys_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def snap_compare(
-    snap_compare: Callable[..., bool], snapshot: SnapshotAssertion, pytestconfig: pytest.Config
+    snap_compare: Callable[..., bool],
+    snapshot: SnapshotAssertion,
+    pytestconfig: pytest.Config,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[..., bool]:
     """The plugin's `snap_compare`, which looks once; this one waits until the picture is the accepted one.
 
-    What comes from threads and with the next look at the files would else be missing on a slow machine.
+    What comes from threads and with the next look at the files would else be missing on a slow machine. What tells of
+    the time that has passed here is left out.
     """
+    monkeypatch.setattr(Cost, "words", lambda _: "")
+    monkeypatch.setattr("tui.widgets.memory.monotonic", lambda: 0.0)
 
     def compare(
         app: App[Any],

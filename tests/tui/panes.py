@@ -6,9 +6,11 @@ from typing import Any
 
 from textual.app import App, ComposeResult
 from textual.pilot import Pilot
+from textual.screen import Screen
 from textual.widget import Widget
 
 from tui import styles
+from tui.app import MiniGPTApp
 from tui.theme import DARK
 
 
@@ -30,6 +32,15 @@ class PaneApp(App[None]):
     def on_mount(self) -> None:
         self.pane.styles.height = "1fr"
         self.pane.focus()
+
+
+class BareApp(MiniGPTApp):
+    """The app with nothing under the screen that a test opens: the home screen costs more than most tests do."""
+
+    CSS_PATH = styles.ALL
+
+    def get_default_screen(self) -> Screen[None]:  # type: ignore[override]
+        return Screen()
 
 
 async def until(pilot: Pilot[Any], condition: Callable[[], object], seconds: float = 20.0) -> None:

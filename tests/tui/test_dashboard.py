@@ -17,6 +17,7 @@ from minigpt.errors import UserError
 from minigpt.journal import JournalWriter
 from minigpt.telemetry import HostReading, ProcessReading, Reading, Telemetry
 from tests.recorded import MAX_STEPS, recorded_run
+from tests.tui.panes import BareApp
 from tui.app import MiniGPTApp
 from tui.figures import duration, short_count
 from tui.run.ended import last_words
@@ -44,7 +45,7 @@ def steady_machine(monkeypatch):
 
 @contextlib.asynccontextmanager
 async def dashboard(run=None, *, session=None, size=(120, 36)):
-    app = MiniGPTApp()
+    app = BareApp()
     async with app.run_test(size=size) as pilot:
         screen = DashboardScreen(run, session)
         await app.push_screen(screen)
@@ -123,7 +124,7 @@ def test_picture_of_a_crashed_run(snap_compare, tmp_path, size):
 
 
 def _app_with(run):
-    class Opened(MiniGPTApp):
+    class Opened(BareApp):
         def on_mount(self) -> None:
             self.open_run(run)
 

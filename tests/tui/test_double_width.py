@@ -11,10 +11,9 @@ from textual.widgets import Static
 from minigpt.journal import JournalWriter
 from minigpt.rundir import RunDirectory
 from tests.recorded import recorded_run
-from tests.tui.panes import until
+from tests.tui.panes import BareApp, until
 from tests.tui.test_chat import MadeUpModel
 from tests.tui.test_dashboard import dashboard, steady_machine  # noqa: F401
-from tui.app import MiniGPTApp
 from tui.widgets.chat import ChatPane
 from tui.widgets.prompt import PromptField
 from tui.widgets.sample import SamplePane
@@ -69,7 +68,7 @@ def test_looks(
     model.released.set()
     run = with_samples(recorded_run(tmp_path), poems()[0])
 
-    class Opened(MiniGPTApp):
+    class Opened(BareApp):
         def on_mount(self) -> None:
             self.open_run(run)
 
