@@ -1,20 +1,18 @@
 """After an absence: what happened to a run since its dashboard was left, and when that is said."""
 
 import json
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from textual.pilot import Pilot
 from textual.widgets import Static
 
 from minigpt.journal import JournalWriter
 from minigpt.rundir import RunDirectory
 from tests.recorded import BEGAN, losses_at, recorded_run
+from tests.tui.panes import until
 from tui.app import MiniGPTApp
 from tui.run.absence import SHORTEST, Seen, last_seen, remember, seen_file, since_then
 from tui.run.following import Following
@@ -157,13 +155,6 @@ def test_anything_in_the_file_is_no_end_of_the_screen(tmp_path: Path, content: A
 
 def notice(app: MiniGPTApp) -> str:
     return "".join(str(widget.content) for widget in app.screen.query("#notice").results(Static))
-
-
-async def until(pilot: Pilot[Any], condition: Callable[[], object]) -> None:
-    end = time.monotonic() + 8
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        await pilot.pause(0.03)
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 36)])

@@ -16,6 +16,7 @@ from minigpt.errors import UserError
 from minigpt.rundir import RunDirectory
 from minigpt.session import TrainingSession
 from tests.recorded import recorded_run
+from tests.tui.panes import until
 from tui.app import MiniGPTApp
 from tui.screens.dialogs import ConfirmScreen, KeyGroup, KeysScreen, keys_of
 from tui.screens.home import HomeScreen
@@ -54,14 +55,6 @@ def no_counting(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def recorded(tmp_path: Path) -> RunDirectory:
     return recorded_run(tmp_path)
-
-
-async def until(pilot: Pilot[None], condition: Callable[[], bool]) -> None:
-    for _ in range(500):
-        if condition():
-            return
-        await pilot.pause(0.02)
-    raise AssertionError("it did not happen within 10 s")
 
 
 def shown(app: MiniGPTApp) -> str:

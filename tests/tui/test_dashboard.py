@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from types import SimpleNamespace
 
 import pytest
@@ -17,7 +16,7 @@ from minigpt.errors import UserError
 from minigpt.journal import JournalWriter
 from minigpt.telemetry import HostReading, ProcessReading, Reading, Telemetry
 from tests.recorded import MAX_STEPS, recorded_run
-from tests.tui.panes import BareApp
+from tests.tui.panes import BareApp, until
 from tui.app import MiniGPTApp
 from tui.figures import duration, short_count
 from tui.run.ended import last_words
@@ -59,14 +58,6 @@ def made_up_session(run, **attributes):
     """Stands for a training of this process."""
     usual = {"phase": "training", "error": None, "outcome": None, "offsets": {"events": 0}, "trouble": ""}
     return SimpleNamespace(run_directory=run, is_alive=lambda: True, **{**usual, **attributes})
-
-
-async def until(pilot, condition, seconds=8.0):
-    """Wait for something that comes with the next look at the files."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        await pilot.pause(0.05)
 
 
 def words_of(screen, selector):

@@ -2,11 +2,9 @@
 
 import re
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from textual.pilot import Pilot
 from textual.widgets import Static
 
 from minigpt.config import Config
@@ -14,6 +12,7 @@ from minigpt.rundir import RunDirectory
 from minigpt.sampling import Sampling
 from tests.recorded import recorded_run
 from tests.training import train
+from tests.tui.panes import until
 from tui.app import MiniGPTApp
 from tui.asking.answering import Answer, Transcript
 from tui.asking.evaluating import Evaluating
@@ -59,14 +58,6 @@ def no_counting(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def recorded(tmp_path: Path) -> RunDirectory:
     return recorded_run(tmp_path)
-
-
-async def until(pilot: Pilot[None], condition: Callable[[], bool]) -> None:
-    for _ in range(500):
-        if condition():
-            return
-        await pilot.pause(0.02)
-    raise AssertionError("it did not happen within 10 s")
 
 
 def shown(app: MiniGPTApp) -> str:

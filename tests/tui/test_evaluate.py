@@ -20,6 +20,7 @@ from minigpt.rundir import RunDirectory
 from tests.recorded import recorded_run
 from tests.training import tiny_config as make_tiny_config
 from tests.training import train, write_corpus
+from tests.tui.panes import until
 from tui import styles
 from tui.asking.evaluating import Evaluating, kept_results
 from tui.asking.models import Models
@@ -74,15 +75,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
 def run(trained: RunDirectory, tmp_path: Path) -> RunDirectory:
     """A copy of that run, in which nothing has been evaluated."""
     return RunDirectory(Path(shutil.copytree(trained.path, tmp_path / "run")))
-
-
-async def until(pilot: Pilot[None], condition: Callable[[], bool]) -> None:
-    """Wait for the thread's doing to reach the screen."""
-    for _ in range(1200):
-        if condition():
-            return
-        await pilot.pause(0.02)
-    raise AssertionError("it did not happen within 24 s")
 
 
 async def test_the_validation_split_comes_out_as_in_training(run: RunDirectory) -> None:

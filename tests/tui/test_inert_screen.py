@@ -24,6 +24,7 @@ from minigpt.journal import JournalWriter
 from minigpt.rundir import RunDirectory
 from tests.end_to_end.terminal import Program
 from tests.recorded import NAME, recorded_run
+from tests.tui.panes import BareApp, settled
 from tests.tui.test_dashboard import steady_machine  # noqa: F401
 from tui.app import MiniGPTApp
 from tui.screens.dashboard import DashboardScreen
@@ -116,23 +117,12 @@ def terminals() -> Iterator[Callable[[], Terminal]]:
 
 @contextlib.asynccontextmanager
 async def dashboard(run: RunDirectory) -> AsyncIterator[tuple[Pilot[None], DashboardScreen]]:
-    app = MiniGPTApp()
+    app = BareApp()
     async with app.run_test(size=(COLUMNS, ROWS)) as pilot:
         screen = DashboardScreen(run)
         await app.push_screen(screen)
         await settled(pilot)
         yield pilot, screen
-
-
-async def settled(pilot: Pilot[None]) -> None:
-    """Wait until the screen stays as it is: panes get their sizes, and the footer its keys, a while after the first."""
-    still = 0
-    before: list[str] = []
-    while still < 4:
-        await pilot.pause(0.05)
-        now = [strip.text for strip in pilot.app.screen._compositor.render_strips()]
-        still = still + 1 if now == before else 0
-        before = now
 
 
 async def repainted(pilot: Pilot[None], make: Callable[[], Terminal]) -> Terminal:

@@ -9,8 +9,7 @@ from textual.pilot import Pilot
 
 from minigpt.rundir import RunDirectory
 from tests.recorded import recorded_run
-from tests.tui.panes import until
-from tui.app import MiniGPTApp
+from tests.tui.panes import BareApp, until
 from tui.screens.dashboard import DashboardScreen
 from tui.screens.dialogs import KeysScreen
 from tui.terminal import typeahead
@@ -32,7 +31,7 @@ async def opened(pilot: Pilot[None], run: RunDirectory) -> DashboardScreen:
 
 async def test_letters_behind_the_key_that_opens_a_field_are_text(tmp_path: Path) -> None:
     """They were commands: `salt` began with `s`, and `quit` with `q`."""
-    app = MiniGPTApp()
+    app = BareApp()
     async with app.run_test(size=(120, 36)) as pilot:
         screen = await opened(pilot, recorded_run(tmp_path, steps=200))
         type_at_once(pilot, "c", *"quiet")
@@ -42,7 +41,7 @@ async def test_letters_behind_the_key_that_opens_a_field_are_text(tmp_path: Path
 
 
 async def test_what_is_pasted_keeps_its_turn(tmp_path: Path) -> None:
-    app = MiniGPTApp()
+    app = BareApp()
     async with app.run_test(size=(120, 36)) as pilot:
         screen = await opened(pilot, recorded_run(tmp_path, steps=200))
         type_at_once(pilot, "c", "a")
@@ -53,7 +52,7 @@ async def test_what_is_pasted_keeps_its_turn(tmp_path: Path) -> None:
 
 
 async def test_keys_behind_the_one_that_opens_a_window_go_to_it(tmp_path: Path) -> None:
-    app = MiniGPTApp()
+    app = BareApp()
     async with app.run_test(size=(120, 36)) as pilot:
         screen = await opened(pilot, recorded_run(tmp_path, steps=200))
         type_at_once(pilot, "question_mark", "escape", "question_mark")
@@ -65,7 +64,7 @@ async def test_a_key_whose_doing_takes_long_does_not_hold_up_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(typeahead, "PATIENCE", 0.1)
-    app = MiniGPTApp()
+    app = BareApp()
     async with app.run_test(size=(120, 36)) as pilot:
         screen = await opened(pilot, recorded_run(tmp_path, steps=200))
         stuck = asyncio.Event()
