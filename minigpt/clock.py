@@ -9,11 +9,17 @@ class Clock:
     """Counts seconds of training from `elapsed` on, and those spent on steps since the last row of metrics."""
 
     def __init__(self, elapsed: float) -> None:
+        self._paused_at: float | None = None
+        self._besides_before_pause = 0.0
+        self.set_back(elapsed)
+
+    def set_back(self, elapsed: float) -> None:
+        """Count from `elapsed` on, and a new row; if it stands still it goes on doing so."""
         self._before = elapsed
         self._started = self._row_began = time.perf_counter()
         self._besides = 0.0
-        self._paused_at: float | None = None
-        self._besides_before_pause = 0.0
+        if self.paused:
+            self.pause()
 
     def elapsed(self) -> float:
         """Seconds of training, earlier attempts included."""

@@ -68,6 +68,14 @@ class Counters:
             return "time"
         return "patience" if train.patience and self.evaluations_since_best >= train.patience else None
 
+    def progress(self, train: TrainConfig, elapsed: float) -> float | None:
+        """How much of a training is over that the clock may end; None where steps alone tell."""
+        if not train.max_minutes:
+            return None
+        by_clock = elapsed / (60 * train.max_minutes)
+        by_steps = (self.step - train.warmup_steps) / max(1, train.max_steps - train.warmup_steps)
+        return max(by_clock, by_steps) if train.max_steps else by_clock
+
     def to_json(self) -> dict[str, Any]:
         """What checkpoint.json says of them, besides the step."""
         best = {

@@ -29,7 +29,12 @@ from tests.training import assert_same_run, in_evaluation, tiny_config, train, w
 
 
 def children() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
+    found = []
+    for child in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):  # gone between the two questions
+            if child.status() != psutil.STATUS_ZOMBIE:
+                found.append(child)
+    return found
 
 
 def wait_for(condition: Callable[[], object]) -> None:
@@ -172,7 +177,7 @@ def test_a_hand_over_that_fails_in_an_evaluation_leaves_nothing_out(
 
     monkeypatch.setattr(saving, "write_checkpoint", full_once)
     monkeypatch.setattr(saving, "RETRY_INTERVAL", 0.05)
-    in_evaluation(monkeypatch, at, lambda trainer: trainer._detach.set())
+    in_evaluation(monkeypatch, at, lambda trainer: trainer._inbox.detach.set())
     run = train(tiny_config(corpus, tmp_path / "run"))
     assert failed == [at]
     assert_same_run(undisturbed, run)

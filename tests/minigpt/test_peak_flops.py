@@ -95,7 +95,7 @@ def test_the_trainer_tells_both_to_whoever_watches(
 ) -> None:
     """A viewer has no torch and no model: it reads them. On a CPU, whose peak is not known, there is no word of it."""
     if known:
-        monkeypatch.setattr("minigpt.trainer.peak_flops", lambda name, precision: 1e12)
+        monkeypatch.setattr("minigpt.started.peak_flops", lambda name, precision: 1e12)
     short = tiny_config.train.model_copy(update={"max_steps": 2})
     run = train(tiny_config.model_copy(update={"train": short}))
     started = read_journal(run.events_file)[0]

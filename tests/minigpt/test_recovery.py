@@ -5,7 +5,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from minigpt.attempts import alike_since
 from minigpt.checkpoint import remove_checkpoint
 from minigpt.commands import send_command
 from minigpt.config import Config
 from minigpt.device import is_out_of_memory
 from minigpt.errors import UserError
 from minigpt.evaluate import evaluate
+from minigpt.going_back import WentBack
 from minigpt.journal import Row, read_journal
 from minigpt.learner import Learner
 from minigpt.metrics import Metrics
@@ -26,7 +28,16 @@ from minigpt.rundir import Checkpoint, RunDirectory, RunState
 from minigpt.session import TrainingSession
 from minigpt.spikes import Spikes
 from minigpt.trainer import Trainer
-from tests.training import assert_same_run, finish, resume, rows_by_step, tiny_config, train, write_corpus
+from tests.training import (
+    assert_same_run,
+    finish,
+    in_evaluation,
+    resume,
+    rows_by_step,
+    tiny_config,
+    train,
+    write_corpus,
+)
 
 
 @pytest.fixture
@@ -179,8 +190,8 @@ def test_killed_after_a_recovery_the_lower_rate_is_not_forgotten(
     before_update(monkeypatch, poisoned_loss({22, 23, 24}))
     go_back = Trainer._go_back
 
-    def killed(self: Trainer, recoveries: int, learning_rate_scale: float) -> None:
-        go_back(self, recoveries, learning_rate_scale)
+    def killed(self: Trainer, to: WentBack) -> None:
+        go_back(self, to)
         raise KeyboardInterrupt  # as good as a kill: nothing more is written
 
     with monkeypatch.context() as patch:
@@ -258,8 +269,8 @@ def test_what_lies_on_the_way_that_was_left_counts_no_more(
             self._clock._before += 1000.0
         step(self)
 
-    def noting(self: Trainer, recoveries: int, learning_rate_scale: float) -> None:
-        go_back(self, recoveries, learning_rate_scale)
+    def noting(self: Trainer, to: WentBack) -> None:
+        go_back(self, to)
         info = self.run.checkpoint(str(self.counters.step)).info()
         seen.append((self.run.checkpoint("last").step, self._clock.elapsed() < 1000, info["val_loss"]))
 
@@ -296,7 +307,7 @@ def test_a_disk_that_takes_nothing_does_not_keep_it_from_going_back(
         with monkeypatch.context() as patch:
             before_update(patch, twice)
             if name == "disturbed":
-                patch.setattr("minigpt.trainer.remove_checkpoint", refuse_once)
+                patch.setattr("minigpt.going_back.remove_checkpoint", refuse_once)
             runs.append(train(tiny_config(corpus, tmp_path / name, train={"keep_checkpoints": 100})))
     assert [checkpoint.step for checkpoint in refused] == [20]
     assert_same_run(*runs)
@@ -381,6 +392,97 @@ def test_resumed_in_the_middle_the_same_spikes_are_told(
         cut = cut_after(run, tmp_path / f"cut-{at}", at)
         resume(cut)
         assert [spike["step"] for spike in notices(cut, "spike")][len(told) :] == [step for step in told if step > at]
+
+
+def test_other_losses_under_other_settings_are_no_spikes(
+    tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Made longer, a run begins its schedule again: the loss that rose with the learning rate was called a spike.
+
+    So it was once more whenever the longer run was resumed, from wherever; what leaps later on is one still.
+    """
+
+    def higher(learner: Learner) -> None:
+        def loss(ids: Tensor, targets: Tensor) -> Tensor:
+            value = learner.model.loss(ids, targets)
+            return value + 20.0 * (learner.updates >= 40) + 80.0 * (learner.updates == 70)
+
+        learner._loss = loss
+
+    before_update(monkeypatch, higher)
+    settings = {"log_interval": 1, "checkpoint_interval": 1, "keep_checkpoints": 100}
+    run = train(tiny_config(corpus, tmp_path / "run", train=settings))
+    told = len(notices(run, "spike"))
+    finish(TrainingSession(resume=run, changes={"train.max_steps": "80"}))
+    assert [spike["step"] for spike in notices(run, "spike")][told:] == [71]
+    for at in (41, 45, 65):
+        cut = cut_after(run, tmp_path / f"cut-{at}", at)
+        resume(cut)
+        assert [spike["step"] for spike in notices(cut, "spike")][told:] == [71, 71], at
+
+
+def leaping(steps: set[int], poisoned: Iterable[int] = (), times: int = 0) -> Callable[[Learner], None]:
+    """A loss that leaps in the rows of these steps; that of the poisoned ones is no number, so many times."""
+    left = dict.fromkeys(poisoned, times)
+
+    def leap(learner: Learner) -> None:
+        def loss(ids: Tensor, targets: Tensor) -> Tensor:
+            step = learner.updates + 1
+            if left.get(step):
+                left[step] -= 1
+                return learner.model.loss(ids, targets) * math.nan
+            return learner.model.loss(ids, targets) + 80.0 * (step in steps)
+
+        learner._loss = loss
+
+    return leap
+
+
+def test_a_row_that_was_left_over_is_one_of_the_old_settings(
+    tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped in an evaluation, a step's row is written by the next attempt: nine rows of its own are no reference."""
+    before_update(monkeypatch, leaping({25, 40}))
+    with monkeypatch.context() as patch:
+        in_evaluation(patch, 15, lambda trainer: trainer._inbox.stop.set())
+        run = train(tiny_config(corpus, tmp_path / "run", train={"log_interval": 1}))
+    finish(TrainingSession(resume=run, changes={"train.max_steps": "41"}))
+    assert rows_by_step(run)[25]["train_loss"] > 80
+    assert [spike["step"] for spike in notices(run, "spike")] == [40]
+
+
+def test_gone_back_beyond_a_change_the_new_settings_hold_from_there(
+    tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The steps up to the change are done again with the new settings, and are a reference for the next."""
+    run = train(tiny_config(corpus, tmp_path / "run", train={"log_interval": 1}))
+    before_update(monkeypatch, leaping({41}, {43, 44, 45}, times=2))
+    finish(TrainingSession(resume=run, changes={"train.max_steps": "50"}))
+    assert [row["resumed_from"] for row in events(run, "recovered")] == [40, 30]
+    assert [spike["step"] for spike in notices(run, "spike")] == [41]
+
+
+@pytest.mark.parametrize(
+    ("events", "since"),
+    [
+        ([], 0),
+        ([{"event": "started", "resumed_from": None}, {"event": "started", "resumed_from": 30}], 0),
+        ([{"event": "started", "resumed_from": 30, "changed": {"train.max_steps": [40, 80]}}], 30),
+        ([{"event": "started", "resumed_from": 30, "changed": {"sample.prompt": ["a", "b"]}}], 0),
+        ([{"event": "started", "resumed_from": 30, "changed": {"train.beta1": [0, 1]}}, {"event": "saved"}], 30),
+    ],
+)
+def test_since_when_a_run_was_trained_alike(events: list[Row], since: int) -> None:
+    assert alike_since(events) == since
+
+
+@pytest.mark.parametrize("event", ["started", "recovered"])
+def test_taken_up_from_further_back_the_new_settings_hold_from_there(event: str) -> None:
+    """And a later resumption, without changes, moves nothing."""
+    changed = {"event": "started", "resumed_from": 30, "changed": {"train.learning_rate": [1e-2, 1e-3]}}
+    back, later = ({"event": event, "resumed_from": step} for step in (20, 60))
+    assert alike_since([changed, back, later]) == 20
+    assert alike_since([back, changed, {**changed, "resumed_from": "rubbish", "changed": 7}]) == 0
 
 
 # ── memory ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -494,7 +596,7 @@ def test_an_evaluation_that_does_not_fit_is_done_in_smaller_batches(
         return evaluate(*arguments, batch_tokens=batch_tokens, **options)
 
     whole = train(tiny_config(corpus, tmp_path / "whole"))
-    monkeypatch.setattr("minigpt.trainer.evaluate", limited)
+    monkeypatch.setattr("minigpt.examining.evaluate", limited)
     run = train(tiny_config(corpus, tmp_path / "run"))
     assert rows_by_step(run)[40]["val_loss"] == pytest.approx(rows_by_step(whole)[40]["val_loss"], abs=1e-5)
     assert "1,024 tokens at a time" in notices(run, "memory")[-1]["message"]

@@ -191,10 +191,10 @@ def test_stopped_in_an_evaluation_and_resumed_it_is_the_run_never_interrupted(
         if asked == "by a viewer":
             send_command(trainer.run.commands_dir, "stop")
         else:
-            trainer._stop.set()
+            trainer._inbox.stop.set()
 
     with monkeypatch.context() as patch:
-        patch.setattr("minigpt.trainer._POLL_INTERVAL", 0.0)
+        patch.setattr("minigpt.inbox.POLL_INTERVAL", 0.0)
         in_evaluation(patch, 15, stop)
         run = train(tiny_config(corpus, tmp_path / "run"))
     assert run.state() is RunState.STOPPED and run.checkpoint("last").step == 15
@@ -288,7 +288,7 @@ def test_each_of_two_who_stop_it_is_answered(tmp_path: Path, corpus: Path, monke
         step(trainer)
 
     step = Trainer._step
-    monkeypatch.setattr("minigpt.trainer._POLL_INTERVAL", 0.0)
+    monkeypatch.setattr("minigpt.inbox.POLL_INTERVAL", 0.0)
     monkeypatch.setattr(Trainer, "_step", stop)
     run = train(tiny_config(corpus, tmp_path / "run"))
     assert run.state() is RunState.STOPPED
@@ -307,7 +307,7 @@ def test_waiting_for_room_in_the_end_it_still_obeys(
         return write(run, snapshot)
 
     monkeypatch.setattr(saving, "write_checkpoint", full_at_the_end)
-    monkeypatch.setattr("minigpt.trainer.RETRY_INTERVAL", 0.05)
+    monkeypatch.setattr("minigpt.ending.RETRY_INTERVAL", 0.05)
     session, run = started(tiny_config(corpus, tmp_path / "run"))
     wait_for(lambda: session.trouble)
     pause, sample = (send_command(run.commands_dir, name) for name in ("pause", "sample"))
@@ -332,7 +332,7 @@ def test_that_it_has_finished_is_not_lost_on_a_full_disk(
         return write(descriptor, data)
 
     monkeypatch.setattr(os, "write", refusing)
-    monkeypatch.setattr("minigpt.trainer.RETRY_INTERVAL", 0.05)
+    monkeypatch.setattr("minigpt.ending.RETRY_INTERVAL", 0.05)
     session, run = started(tiny_config(corpus, tmp_path / "run"))
     wait_for(lambda: session.trouble or not session.is_alive())
     assert session.is_alive() and "No space left" in session.trouble

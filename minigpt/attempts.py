@@ -1,0 +1,34 @@
+"""What the attempts before this one have left behind: how many there were, and since when they trained alike."""
+
+from collections.abc import Iterable, Mapping
+
+from minigpt.journal import Row, count_in, journal_rows
+from minigpt.metrics import Metrics
+from minigpt.rundir import RunDirectory
+
+
+def last_attempt(run: RunDirectory, metrics: Metrics) -> int:
+    """The number of the last one; 0 for none.
+
+    Any of the files may be lost, and for readers the rows of an attempt that is not the last do not count.
+    """
+    events = [count_in(row, "attempt") or 0 for row in journal_rows(run.events_file)]
+    infos = [count_in(checkpoint.info(), "attempt") or 0 for checkpoint in run.checkpoints()[-1:]]
+    return max([metrics.attempt, *events, *infos])
+
+
+def alike_since(events: Iterable[Row]) -> int:
+    """The step from which on a run was trained with the settings that it has now; 0 if from its beginning on."""
+    since = 0
+    for row in events:
+        if row.get("event") not in {"started", "recovered"}:
+            continue
+        step = count_in(row, "resumed_from") or 0
+        # Taken up again from further back, what came after that was done with the new settings.
+        since = step if changes_training(row.get("changed")) else min(since, step)
+    return since
+
+
+def changes_training(changed: object) -> bool:
+    """Whether the `changed` of an event has a setting of the training: losses before and after are then not alike."""
+    return isinstance(changed, Mapping) and any(str(key).startswith("train.") for key in changed)
