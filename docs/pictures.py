@@ -3,7 +3,7 @@
     python docs/pictures.py [STEPS]
 
 Trains `shakespeare-cpu` twice for a short while without a screen and then in the real program, to STEPS (default 1,500)
-of its 2,000 steps; takes each screen at three sizes. Tiny Shakespeare comes from MINIGPT_DATA_DIR or the download.
+of 6,000 steps; takes each screen at three sizes. Tiny Shakespeare comes from MINIGPT_DATA_DIR or the download.
 """
 
 import asyncio
@@ -75,7 +75,8 @@ async def main() -> None:
         for name, rate in (("higher-rate", "3e-3"), ("lower-rate", "3e-4")):
             options = ["--run.name", name, "--train.learning-rate", rate, "--train.max-steps", str(max(50, steps // 4))]
             subprocess.run([Path(sys.executable).with_name("minigpt"), "train", PRESET, *options], check=True)
-        app = MiniGPTApp(PRESET)
+        # More steps than the preset has, so that it still trains when the last picture is taken.
+        app = MiniGPTApp(PRESET, ["--train.max-steps", "6000"])
         async with app.run_test(size=SIZES[0]) as pilot:
             await until(pilot, lambda: trained_to(app) >= steps, 3600)
             await pictures_of_a_run(pilot, app)
@@ -102,10 +103,12 @@ async def pictures_of_a_run(pilot: Pilot[None], app: MiniGPTApp) -> None:
     for letter in NOTES:
         await pilot.press({"\n": "enter", " ": "space"}.get(letter, letter))
     await pilot.press("escape")
-    for pane in ("sample", "notes", "configuration", "events", "epochs"):
+    for pane in ("notes", "configuration", "events", "epochs"):
         await dashboard.action_show_pane(pane)
         await take(pilot, pane)
-    await pilot.press("escape", "question_mark")
+    await pilot.press("1", "2", "m", "enter")
+    await take(pilot, "sample")
+    await pilot.press("enter", "m", "1", "question_mark")
     await take(pilot, "keys")
     await pilot.press("escape")
     run = dashboard.run_directory

@@ -72,6 +72,19 @@ async def test_leafing_by_keys_stops_at_both_ends() -> None:
         assert "step 1,000 · 4 of 4" in app.title_shown
 
 
+@pytest.mark.parametrize("width", [20, 30, 40, 54, 80])
+async def test_the_title_fits_into_the_frame(width: int) -> None:
+    """Beside the charts it was cut two cells before its end."""
+    app = SampleApp(samples_of(TEXTS))
+    async with app.run_test(size=(width, 20)) as pilot:
+        for cursor in (None, 700):
+            app.pane.at_step(cursor)
+            await pilot.pause()
+            frame = app.screen._compositor.render_strips()[0].text
+            assert app.title_shown in frame and "…" not in frame
+            assert "step" in app.title_shown
+
+
 async def test_a_reader_who_has_leafed_back_stays_where_they_are() -> None:
     """Guards against being torn away by a new sample, and against no longer following the newest one."""
     app = SampleApp(samples_of(TEXTS))
@@ -161,6 +174,25 @@ async def test_two_side_by_side_with_what_differs_marked() -> None:
         await pilot.press("enter")
         await pilot.pause()
         assert not left.display and app.text() == TEXTS[1000]
+
+
+async def test_where_there_is_room_the_older_ones_stand_below() -> None:
+    """A tall pane was empty below the sample; what the model wrote before tells how it came there."""
+    app = SampleApp(samples_of(TEXTS))
+    async with app.run_test(size=(100, 36)) as pilot:
+        older = app.text("sample-older")
+        assert [older.index(f"step {step}") for step in (750, 500, 250)] == sorted(
+            older.index(f"step {step}") for step in (750, 500, 250)
+        )
+        assert TEXTS[500] in older and "step 1,000" not in older
+        await pilot.press("left", "left")
+        assert "step 750" not in app.text("sample-older") and TEXTS[250] in app.text("sample-older")
+        await pilot.press("enter")
+        assert app.text("sample-older") == ""
+        await pilot.press("enter")
+        await pilot.resize_terminal(100, 16)
+        await settled(pilot)
+        assert app.text("sample-older") == ""
 
 
 async def test_one_above_the_other_where_it_is_narrow() -> None:

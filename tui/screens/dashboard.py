@@ -1,6 +1,7 @@
 """The dashboard: one run, live, in another process or long over, drawn from its directory alone."""
 
 import asyncio
+from threading import Thread
 from time import monotonic, thread_time, time
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,7 @@ from tui.screens.checkpoints import CheckpointScreen
 from tui.screens.dialogs import Choice, ConfirmScreen
 from tui.widgets.charts import ChartsPane
 from tui.widgets.key_line import KeyLine
-from tui.widgets.panes import PANES, RunPanes
+from tui.widgets.panes import PANES, RunPanes, load_later_panes
 from tui.widgets.progress import header, progress
 from tui.widgets.sample import SamplePane
 from tui.widgets.status_line import StatusLine
@@ -50,6 +51,7 @@ NOTICE_TIMEOUT = 10.0
 ABSENCE_SHOWN = 90.0  # seconds that it is told what happened meanwhile
 LOW = 18  # rows, below which the progress has one line
 BITE_INTERVAL = 0.1  # while a long run is being read
+LATER_PANES_AFTER = 1.5  # seconds from the first picture until what it did without is imported
 
 
 class DashboardScreen(Screen[None]):
@@ -173,6 +175,8 @@ class DashboardScreen(Screen[None]):
             self._show_all()
         # The panes have their sizes only after the next layout.
         self.call_after_refresh(self._show_all)
+        # With torch behind them, for the chat: beside the first pictures that would hold these up.
+        self.set_timer(LATER_PANES_AFTER, lambda: Thread(target=load_later_panes, daemon=True).start())
 
     def _caught_up(self, following: Following) -> None:
         """All that the run has written so far is read."""
@@ -383,11 +387,11 @@ class DashboardScreen(Screen[None]):
         if following.is_live:
             session = self.session if self._trains_here() else None
             told = [trouble_of(following.run, session), following.not_compiled]
-            if following.behind:
-                told.insert(0, f"reading the run … {following.share_read:.0%}")
         else:
             error = self.session.error if self.session else None
             told = [how_it_ended(following, error, read_only=self._read_only)]
+        if following.behind:
+            told = [f"reading the run … {following.share_read:.0%}; the charts show a part of it until then"]
         self._write_notice("\n".join(inert_pane(words) for words in [self._absence, *told] if words))
 
     def _close_absence(self) -> None:

@@ -3,6 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Sequence
 
+from rich.cells import cell_len
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding
@@ -17,6 +18,10 @@ from tui.settings import DEFAULTS
 
 _LONGEST = 100_000  # characters; laying out more would hold up the screen
 _SIDE_BY_SIDE = 60  # cells, below which the two stand one above the other
+_TALL = 20
+"""From so many rows on older samples stand below the one that is shown."""
+_OLDER_ROWS = 7
+"""About what a sample takes: so many of them are put there as have room, the last one perhaps in part."""
 
 
 class SamplePane(VerticalScroll):
@@ -48,7 +53,7 @@ class SamplePane(VerticalScroll):
         self._cursor: int | None = None
         """The step of the chart's cursor, as long as the sample there is shown."""
         self._pinned: Row | None = None
-        self._drawn: tuple[Row | None, Row | None, int | None] = (None, None, None)
+        self._drawn: tuple[Row | None, Row | None, int | None, int] = (None, None, None, 0)
         self._title = ""
 
     def compose(self) -> ComposeResult:
@@ -59,6 +64,7 @@ class SamplePane(VerticalScroll):
             with Vertical(id="sample-side"):
                 yield Static(id="sample-head", markup=False)
                 yield Static("no sample yet", id="sample-text", markup=False)
+        yield Static(id="sample-older", markup=False)
 
     # ── which sample ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -134,13 +140,19 @@ class SamplePane(VerticalScroll):
 
     def on_resize(self, event: events.Resize) -> None:
         self.set_class(event.size.width < _SIDE_BY_SIDE, "-stacked")
+        if self._samples:
+            self._draw()
 
     def _draw(self) -> None:
         self._show_title()
         shown, pinned = self._shown, self._pinned
         # The step matters only where it is all that is told.
-        drawn = (shown, pinned, self._cursor if shown is None else None)
-        if all(one is other for one, other in zip(drawn, self._drawn, strict=True)):
+        older = self.size.height // _OLDER_ROWS if shown and not pinned and self.size.height >= _TALL else 0
+        drawn = (shown, pinned, self._cursor if shown is None else None, older)
+        if (
+            all(one is other for one, other in zip(drawn[:2], self._drawn[:2], strict=True))
+            and drawn[2:] == self._drawn[2:]
+        ):
             return
         self._drawn = drawn
         self.set_class(pinned is not None, "-pair")
@@ -157,26 +169,49 @@ class SamplePane(VerticalScroll):
             self.query_one("#sample-head", Static).update(f"step {_step_words(shown)}{note}" if shown else "")
             self.query_one("#sample-pinned", Static).update(beside)
         self.query_one("#sample-text", Static).update(text)
+        self.query_one("#sample-older", Static).update(self._older(older))
         self.scroll_home(animate=False)
 
+    def _older(self, count: int) -> Content:
+        """The samples before the one that is shown, the newest first: how the model came there."""
+        before = self._samples[max(0, self._index - count) : self._index]
+        parts: list[Content | tuple[str, str]] = []
+        for sample in reversed(before):
+            parts += [
+                ("\n\n" if parts else "\n", ""),
+                (f"step {_step_words(sample)}\n", "bold $foreground 60%"),
+                sample_text(sample).rstrip(),
+            ]
+        return Content.assemble(*parts)
+
     def _show_title(self) -> None:
-        shown, number = self._shown, len(self._samples)
-        if not number:
+        if not self._samples:
             return
-        title = f"sample · step {_step_words(shown)}" if shown else "sample"
-        if self._pinned is not None:
-            title = f"samples · step {_step_words(self._pinned)} beside {_step_words(shown) if shown else 'none'}"
-        if self._cursor is not None:
-            title += f" · at the cursor, step {self._cursor:,}"
-        elif number > 1:
-            title += f" · {self._index + 1:,} of {number:,}"
-            if self._pinned is None:
-                older, newer = "<>" if getattr(self.app, "settings", DEFAULTS).ascii else "◂▸"
-                title += f"  [ {older} {newer} ]"
+        room = self.outer_size.width - 6  # the frame's corners, and a blank and a line beside each
+        titles = self._titles()
+        title = next((title for title in titles if cell_len(title) <= room), titles[-1])
         if title != self._title:
             self._title = title
             # As Content: the brackets of a plain string would be taken for markup.
             self.border_title = Content(f" {title} ")
+
+    def _titles(self) -> list[str]:
+        """What is shown, in full, and with less and less about it where there is no room."""
+        shown, number = self._shown, len(self._samples)
+        step = _step_words(shown) if shown else "none"
+        brief = f"step {step}" if self._pinned is None else f"{_step_words(self._pinned)} beside {step}"
+        plain = f"sample · {brief}" if self._pinned is None else f"samples · step {brief}"
+        if self._pinned is None and not shown:
+            brief = plain = "sample"
+        if self._cursor is not None:
+            cursor = f"{self._cursor:,}"
+            return [f"{plain} · at the cursor, step {cursor}", f"{plain} · cursor at {cursor}", plain, brief]
+        if number < 2:
+            return [plain, brief]
+        place = f" · {self._index + 1:,} of {number:,}"
+        older, newer = "<>" if getattr(self.app, "settings", DEFAULTS).ascii else "◂▸"
+        arrows = [f"{plain}{place}  [ {older} {newer} ]"] if self._pinned is None else []
+        return [*arrows, plain + place, brief + place, brief]
 
 
 def sample_text(sample: Row) -> Content:
