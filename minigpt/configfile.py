@@ -261,7 +261,10 @@ def reason(error: ErrorDetails, key: str) -> str:
         case "string_too_short":
             return "must not be empty"
         case "string_pattern_mismatch":
-            return "must be letters, digits, '.', '_' and '-', beginning with a letter or digit, at most 100 of them"
+            return (
+                "must be letters, digits, '.', '_', '-' and spaces inside, beginning with a letter or digit, "
+                "at most 100 of them"
+            )
         case _:
             return error["msg"].removeprefix("Value error, ")
 

@@ -1,6 +1,7 @@
 """What is said when a training has ended: how, where the run lies, how to go on, and what came of it."""
 
 import shutil
+from shlex import quote
 
 from minigpt.inert import inert, inert_line
 from minigpt.journal import count_in, journal_rows, text_in
@@ -22,13 +23,13 @@ def closing_words(session: TrainingSession) -> list[str]:
         return [
             f"the training failed: {reason}",
             f"{saved}; details are in {shown}/console.log",
-            *([f"go on with it:  minigpt train --resume {shown}"] if kept else []),
+            *([f"go on with it:  minigpt train --resume {quote(shown)}"] if kept else []),
         ]
     if session.outcome == "detached":
         return detached_words(run, session.successor)
     if session.outcome == "stopped":
-        return [f"stopped and saved: {shown}", f"go on with it:  minigpt train --resume {shown}"]
-    return [f"finished{_why(run)}: {shown}", f'let it write:  minigpt generate {shown} --prompt "..."']
+        return [f"stopped and saved: {shown}", f"go on with it:  minigpt train --resume {quote(shown)}"]
+    return [f"finished{_why(run)}: {shown}", f'let it write:  minigpt generate {quote(shown)} --prompt "..."']
 
 
 def detached_words(run: RunDirectory, pid: int | None = None) -> list[str]:
@@ -39,7 +40,7 @@ def detached_words(run: RunDirectory, pid: int | None = None) -> list[str]:
     process = "another process" if pid is None else f"process {pid}"
     return [
         f"the training goes on in {process}: {shown}",
-        f"watch it:  minigpt-tui {shown}",
+        f"watch it:  minigpt-tui {quote(shown)}",
         "stop it:   x in minigpt-tui" + ("" if pid is None else f", or kill {pid}"),
     ]
 

@@ -50,7 +50,7 @@ def require_free_name(run: RunDirectory, name: str) -> None:
     if not re.fullmatch(NAME_PATTERN, name):
         raise UserError(
             f"{shown or 'an empty name'}: is no name for a run: "
-            "up to 100 letters, digits, dots, dashes and underscores, the first one a letter or digit"
+            "up to 100 letters, digits, dots, dashes, underscores and spaces inside, the first one a letter or digit"
         )
     if os.path.lexists(run.path.with_name(name)):
         raise UserError(f"{shown}: there is something of that name already; choose another one")

@@ -2,12 +2,13 @@
 
 import math
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minigpt.files import read_limited
-from minigpt.journal import JournalTail, count_in, text_in
+from minigpt.journal import JournalTail, count_in
 from minigpt.run_files import size_on_disk
 from minigpt.rundir import RunDirectory, RunState, last_state_event, last_written, list_runs, state_of
 
@@ -19,6 +20,9 @@ LIVE = frozenset({RunState.TRAINING, RunState.PAUSED})
 _BITE = 1 << 20  # bytes of a long run's metrics between two looks at the clock
 _LONG = 4 << 20  # bytes of metrics, which take a good part of a second to be read
 _SIZE_INTERVAL = 60.0  # seconds after which the size of a live run is taken again
+_MOST_SETTINGS, _LONGEST_SETTING = 500, 200  # of what a run's configuration says; a real one has sixty, and short ones
+
+Setting = bool | int | float | str
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,8 @@ class RunSummary:
     corpus: str = ""
     about: str = ""
     """What the preset that it came from is for."""
+    settings: Mapping[str, Setting] = field(default_factory=dict, compare=False)
+    """What its configuration says, by dotted keys."""
 
 
 class RunList:
@@ -136,7 +142,7 @@ class _Reader:
         self._begun = False
         self._cached = 0
         """Up to where its cache knows the metrics."""
-        self._corpus, self._about = _described(run)
+        self._settings = settings_of(run)
 
     def read(self, deadline: float) -> bool:
         """Read what is new, or as much as there is time for; whether that was all."""
@@ -190,8 +196,9 @@ class _Reader:
             best=self._metrics.best,
             written=last_written(self._run),
             curve=curve_of(self._metrics, self._width) if self._width else (),
-            corpus=self._corpus,
-            about=self._about,
+            corpus=_text(self._settings.get("data.corpus")),
+            about=_text(self._settings.get("run.about")),
+            settings=self._settings,
         )
 
 
@@ -211,18 +218,28 @@ def curve_of(metrics: "Metrics", width: int) -> tuple[float, ...]:
     return tuple(float(total / count) for total, count in zip(sums, counts, strict=True) if count)
 
 
-def _described(run: RunDirectory) -> tuple[str, str]:
-    """The corpus and what the run is for, as its configuration says; empty where it says nothing."""
+def settings_of(run: RunDirectory) -> dict[str, Setting]:
+    """What a run's configuration says, by dotted keys; of a file that is no configuration, what can be read as one."""
     import tomli
 
     try:
         table: dict[str, Any] = tomli.loads(read_limited(run.config_file, 1 << 20).decode())
     except (OSError, ValueError, RecursionError):
-        return "", ""
-    data, about = table.get("data"), table.get("run")
-    return text_in(data, "corpus") if isinstance(data, dict) else "", (
-        text_in(about, "about") if isinstance(about, dict) else ""
-    )
+        return {}
+    found: dict[str, Setting] = {}
+    for section, values in table.items():
+        for key, value in values.items() if isinstance(values, dict) else ():
+            # A whole number of thousands of digits fits into no float, and cannot be compared with one.
+            if isinstance(value, str | float) or (isinstance(value, int) and abs(value) < 2**62):
+                short = value[:_LONGEST_SETTING] if isinstance(value, str) else value
+                found[f"{section}.{key}"[:_LONGEST_SETTING]] = short
+            if len(found) == _MOST_SETTINGS:
+                return found
+    return found
+
+
+def _text(value: Setting | None) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def age(seconds: float) -> str:

@@ -3,8 +3,12 @@
 import random
 from datetime import date
 
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
-"""What a run may be called: a name that no shell, file system or terminal takes for anything else."""
+NAME_PATTERN = r"^[^\W_](?:[\w. -]{0,98}[\w.-])?$"
+"""What a run may be called: a name that no file system or terminal takes for anything else.
+
+Letters of any script, digits, spaces inside, dots, dashes and underscores; none of them reorders or hides its
+neighbours. A shell takes one with a space for two words: print it quoted.
+"""
 
 _ADJECTIVES = """
 amber bold brave bright brisk calm candid clever copper coral crisp daring deep eager early earnest fair fleet fond

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from minigpt.errors import UserError
@@ -130,7 +131,8 @@ class RunDirectory:
         if os.path.lexists(path):
             raise UserError(
                 f"{inert_line(str(path))}: exists already, and no run is ever started over. "
-                f"Go on with it by `minigpt train --resume {inert_line(str(path))}`, or choose another --run.dir."
+                f"Go on with it by `minigpt train --resume {quote(inert_line(str(path)))}`, or choose another "
+                "--run.dir."
             )
         building = path.with_name(f".{path.name}.{os.urandom(4).hex()}.new")
         try:
@@ -224,7 +226,7 @@ class RunDirectory:
                     os.close(descriptor)
                     raise HeldByAnotherError(
                         f"{inert_line(self.name)}: is being trained by another process already; "
-                        f"watch it with `minigpt-tui {inert_line(str(self.path))}`"
+                        f"watch it with `minigpt-tui {quote(inert_line(str(self.path)))}`"
                     ) from None
                 time.sleep(0.02)
             except OSError as error:  # some network file systems have no locks

@@ -56,7 +56,7 @@ class MiniGPTApp(App[None]):
         Binding("q", "quit_or_ask", "quit", tooltip="quit; asks first while training"),
         Binding("ctrl+q", "quit_or_ask", "quit", show=False, tooltip="quit; asks first while training", priority=True),
         Binding("ctrl+c", "copy_or_quit", "copy the selected text, or else quit", show=False, priority=True),
-        Binding("escape", "go_home", "home", show=False, tooltip="back to the home screen; training goes on"),
+        Binding("escape", "go_back", "back", show=False, tooltip="back to the screen before; training goes on"),
         Binding("ctrl+p", "command_palette", "search all commands", show=False, priority=True),
     ]
 
@@ -133,7 +133,7 @@ class MiniGPTApp(App[None]):
             self._garbage.key_came(monotonic())
         if isinstance(event, events.Key | events.Paste) and not event.is_forwarded:
             await self._typed.take(event)
-        else:
+        elif not self._typed.is_stray(event):
             await super().on_event(event)
 
     def refresh_css(self, animate: bool = True) -> None:
@@ -172,7 +172,12 @@ class MiniGPTApp(App[None]):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "detach":
             return not self.read_only and (self.training or self._watched_run() is not None)
-        return action != "go_home" or len(self.screen_stack) > 1
+        return action != "go_back" or len(self.screen_stack) > 1
+
+    def action_go_back(self) -> None:
+        """Go back to the screen from which this one was opened; a training goes on."""
+        if len(self.screen_stack) > 1:
+            self.pop_screen()
 
     def action_go_home(self) -> None:
         """Go back to the home screen; a training goes on."""

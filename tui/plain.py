@@ -5,6 +5,7 @@ Nothing is drawn over: what has been printed stays as it is, and each thing that
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from shlex import quote
 
 from minigpt.inert import inert_line
 from minigpt.journal import count_in, number_in
@@ -179,5 +180,5 @@ def _ending(following: Following) -> Iterator[str]:
         trained = "" if seconds is None else f" after {duration(seconds)} of training"
         yield f"{following.state} at step {following.step:,}{trained}"
     if following.state is not RunState.FINISHED:
-        yield f"go on with it: minigpt train --resume {shown}"
-    yield f'let it write: minigpt generate {shown} --prompt "..."'
+        yield f"go on with it: minigpt train --resume {quote(shown)}"
+    yield f'let it write: minigpt generate {quote(shown)} --prompt "..."'

@@ -63,13 +63,6 @@ def labels_of(order: Order, shown: int, total: int, *, ascii: bool = False) -> t
     return with_arrow(labels, order, KEYS, ascii=ascii)
 
 
-def matches(run: RunSummary, words: str) -> bool:
-    """Whether each of the words stands in the run's name, state, corpus or what its preset is for."""
-    state = "" if run.state is None else _STATES[run.state][2]
-    text = " ".join((run.run.name, state, run.corpus, run.about)).casefold()
-    return all(word in text for word in words.casefold().split())
-
-
 def entry(run: RunSummary, time: float, *, marked: bool = False, ascii: bool = False) -> Entry:
     """The row of a run."""
     live = run.state in LIVE

@@ -101,7 +101,24 @@ def test_a_configuration_without_a_name_stays_as_it_is(run: RunDirectory, text: 
 
 
 @pytest.mark.parametrize(
-    "name", ["", ".", "..", ".hidden", "a/b", "/tmp/x", "a b", "a\n", "ü", "a" * 101, "-x", "\x1b[2J"]
+    "name",
+    [
+        "",
+        ".",
+        "..",
+        ".hidden",
+        "a/b",
+        "/tmp/x",
+        " a",
+        "a ",
+        "a\tb",
+        "a\n",
+        "a" * 101,
+        "-x",
+        "\x1b[2J",
+        "a\u202eb",
+        "a\u200bb",
+    ],
 )
 def test_what_is_no_name(run: RunDirectory, name: str) -> None:
     """A name must lead nowhere else and steer no terminal."""
@@ -109,6 +126,13 @@ def test_what_is_no_name(run: RunDirectory, name: str) -> None:
         rename_run(run, name)
     assert "\x1b" not in str(refused.value)
     assert names() == [run.name]
+
+
+@pytest.mark.parametrize("name", ["night on the docs", "Größe 2", "日本", "a.b_c-d"])
+def test_a_name_may_be_of_several_words_and_of_any_script(run: RunDirectory, name: str) -> None:
+    """Blanks inside were refused without need. The configuration takes the name too, or the run could not go on."""
+    renamed = rename_run(run, name)
+    assert names() == [name] and renamed.config().run.name == name
 
 
 def test_no_name_is_taken_away(run: RunDirectory, treasure: Path) -> None:

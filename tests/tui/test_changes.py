@@ -1,11 +1,13 @@
 """Going on with an ended run under other settings, from within the app."""
 
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from textual import events
 from textual.pilot import Pilot
 from textual.widgets import Static
 
@@ -14,8 +16,10 @@ from minigpt.errors import UserError
 from minigpt.rundir import RunDirectory
 from tests.recorded import recorded_run
 from tests.training import train
+from tests.tui.panes import BareApp
 from tui.app import MiniGPTApp
-from tui.screens.changes import ChangesScreen, suggested_line, typed_settings
+from tui.screens import changes
+from tui.screens.changes import ChangesScreen, suggested_line, suggested_settings, typed_settings
 from tui.screens.dashboard import DashboardScreen
 from tui.screens.home import HomeScreen
 from tui.widgets.line_input import LineInput
@@ -84,6 +88,61 @@ async def test_what_is_typed_is_checked_at_once(tmp_path: Path) -> None:
         assert isinstance(app.screen, DashboardScreen) and not app.resumed
         await pilot.press("r")
         assert app.resumed == [("2026-11-20-quickstart-brave-otter", None)]
+
+
+async def test_what_is_typed_behind_enter_is_not_taken_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The field was read when its Enter was looked at, a while after; and the check was begun anew by each letter."""
+    answer = threading.Event()
+    examined = changes._examined
+
+    def slowly(run: RunDirectory, lines: Sequence[str]) -> tuple[dict[str, str] | None, str]:
+        if "train.max_steps = 5000" in lines:
+            answer.wait(20)
+        return examined(run, lines)
+
+    monkeypatch.setattr(changes, "_examined", slowly)
+    taken: list[dict[str, str] | None] = []
+    app = BareApp()
+    async with app.run_test() as pilot:
+        app.push_screen(ChangesScreen(recorded_run(tmp_path)), taken.append)
+        await pilot.pause()
+        await pilot.press(*"5000")
+        screen = app.screen
+        field = screen.query(LineInput).first()
+        field.post_message(events.Key("enter", None))
+        field.post_message(events.Key("7", "7"))
+        await until(pilot, lambda: field.value.endswith("50007"))
+        answer.set()
+        await until(pilot, lambda: taken)
+        assert taken == [{"train.max_steps": "5000"}]
+
+
+async def test_settings_are_completed_with_what_they_are_now(tmp_path: Path) -> None:
+    """One had to know their names, and what they are."""
+    run = recorded_run(tmp_path)
+    run.config_file.write_text('[run]\nname = "x"\n[train]\nmax_steps = 2000\nlearning_rate = 0.003\nseed = 1\n')
+    app = BareApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.push_screen(ChangesScreen(run))
+        await pilot.pause()
+        field = app.screen.query(LineInput)[1]
+        assert field.placeholder == "such as train.learning_rate = 0.0005"
+        await pilot.press("down", *"train.le")
+        await until(pilot, lambda: field._suggestion == "train.learning_rate = 0.003")
+        await pilot.press("right")
+        assert field.value == "train.learning_rate = 0.003"
+
+
+def test_only_settings_that_may_change_are_suggested(tmp_path: Path) -> None:
+    """And only such as stand in one line; the file may hold anything."""
+    run = recorded_run(tmp_path)
+    run.config_file.write_text(
+        "[model]\nn_layer = 4\n[train]\nseed = 3\nmin_lr = 1e-5\ncompile = true\nhuge = 0x" + "f" * 9000 + "\n"
+        '[sample]\nprompt = "\\u001b[2J"\nevery = [1]\n'
+    )
+    assert suggested_settings(run) == ["train.min_lr = 1e-05", "train.compile = true"]
+    run.config_file.write_text("train = 3\n")
+    assert suggested_settings(run) == []
 
 
 async def test_a_finished_run_does_not_go_on_as_it_is(tmp_path: Path) -> None:

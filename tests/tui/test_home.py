@@ -608,6 +608,26 @@ async def test_the_filter_says_how_many_runs_match(runs: Path) -> None:
         assert re.search(r"filter: *tiny +2 of 6 match", app.screen._compositor.render_strips()[line].text)
 
 
+async def test_runs_are_filtered_by_their_settings(runs: Path) -> None:
+    """And an unknown or half-typed comparison is said beside the line."""
+    made = some_runs(runs)
+    for layers, run in enumerate(made):
+        run.config_file.write_text(f"[model]\nn_layer = {layers}\n")
+    app = Asked()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await in_the_runs(pilot)
+        said = app.screen.query_one("#matches", Static)
+        await pilot.press("slash", *"n_layer>=5")
+        assert shown(app) == [made[5].name]
+        await pilot.press("space", *"n_layr>5")
+        await until(pilot, lambda: "✗ no run has n_layr" in str(said.content))
+        await settled(pilot)
+        line = app.screen._compositor.render_strips()[app.screen.query_one("#filter").region.y].text
+        assert "n_layer>=5 n_layr>5" in line and "no run has n_layr" in line
+        await pilot.press(*["backspace"] * 2)
+        assert "n_layr needs" not in str(said.content) and shown(app) == []
+
+
 async def test_a_preset_is_started_or_set_up_first(runs: Path) -> None:
     """Enter begins at once, another key opens the form."""
     app = Asked()

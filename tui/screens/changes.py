@@ -8,6 +8,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
 from textual.screen import ModalScreen
+from textual.suggester import SuggestFromList
 from textual.widgets import Static
 from textual.widgets.input import Selection
 
@@ -21,6 +22,17 @@ from tui.widgets.line_input import LineInput
 
 CHECK_DELAY = 0.2  # seconds after the last key
 _MOST_LINES = 12
+
+_EXAMPLES = (
+    "train.learning_rate = 0.0005",
+    "train.eval_interval = 500",
+    "sample.prompt = Once upon a time",
+    "train.max_minutes = 30",
+)
+"""What stands in the lines in which nothing has been typed yet."""
+
+_KEPT = ("run.", "model.", "data.", "train.batch_size", "train.seed", "train.optimizer")
+"""Settings that a run keeps; they are not suggested, and `resumed_config` says why."""
 
 
 class ChangesScreen(ModalScreen[dict[str, str]]):
@@ -42,54 +54,94 @@ class ChangesScreen(ModalScreen[dict[str, str]]):
     def __init__(self, run: RunDirectory) -> None:
         super().__init__()
         self._run_directory = run
+        self._suggester = SuggestFromList(suggested_settings(run), case_sensitive=False)
+        self._going_on = False
+        """Whether what was there at an Enter is being looked at: what is typed behind it is not meant for it."""
 
     def compose(self) -> ComposeResult:
         with Vertical(id="changes") as window:
             window.border_title = Text(f"go on with {inert_line(self._run_directory.name, 50)}")
-            window.border_subtitle = "Enter goes on, Esc leaves it"
+            window.border_subtitle = "Enter goes on, ↓ next line, → completes, Esc leaves it"
             yield Static(
-                "Settings to change, one a line: a longer training, intervals, learning rate and schedule, sample.*, "
-                "device.* and so on. Model and text stay.",
+                "Settings to change, one a line, as section.name = value: a longer training, intervals, learning rate "
+                "and schedule, sample.*, device.* and so on. Model and text stay.",
                 id="changes-hint",
             )
             with Vertical(id="changes-lines"):
-                yield (first := LineInput(suggested_line(self._run_directory)))
+                yield (first := self._line(suggested_line(self._run_directory)))
                 first.select_on_focus = False
                 first.selection = Selection(first.value.rindex(" ") + 1, len(first.value))
-                yield LineInput(placeholder="section.key = value")
+                yield self._line(number=1)
             yield Static(id="changes-said", markup=False)
 
     def on_mount(self) -> None:
         self._check_later()
 
+    def _line(self, value: str = "", number: int = 0) -> LineInput:
+        field = LineInput(value, placeholder=f"such as {_EXAMPLES[(number - 1) % len(_EXAMPLES)]}")
+        field.suggester = self._suggester
+        return field
+
     def on_input_changed(self) -> None:
         lines = self.query_one("#changes-lines")
         fields = list(self.query(LineInput))
         if fields[-1].value and len(fields) < _MOST_LINES:
-            lines.mount(LineInput())
-        self._check_later()
+            lines.mount(self._line(number=len(fields)))
+        if not self._going_on:
+            self._check_later()
 
-    def on_input_submitted(self) -> None:
-        self.action_go_on()
+    def on_input_submitted(self, event: LineInput.Submitted) -> None:
+        # Not what was typed behind Enter, which may stand in the field by now.
+        self._go_on([event.value if field is event.input else field.value for field in self.query(LineInput)])
 
     def action_go_on(self) -> None:
         """Return the settings, if the run can go on with them."""
-        self.run_worker(self._check(go_on=True), exclusive=True)
+        self._go_on(self._lines)
+
+    @property
+    def _lines(self) -> list[str]:
+        return [field.value for field in self.query(LineInput)]
+
+    def _go_on(self, lines: Sequence[str]) -> None:
+        if not self._going_on:
+            self._going_on = True
+            self.run_worker(self._check(lines), exclusive=True)
 
     def _check_later(self) -> None:
-        self.run_worker(self._check(go_on=False), exclusive=True)
+        self.run_worker(self._check(), exclusive=True)
 
-    async def _check(self, *, go_on: bool) -> None:
-        if not go_on:
+    async def _check(self, submitted: Sequence[str] | None = None) -> None:
+        if submitted is None:
             await asyncio.sleep(CHECK_DELAY)
-        lines = [field.value for field in self.query(LineInput)]
+        lines = self._lines if submitted is None else submitted
         # In a thread: pydantic may still have to be imported, and a long run's events take a while to read.
         settings, words = await asyncio.to_thread(_examined, self._run_directory, lines)
         for said in self.query("#changes-said").results(Static):  # none if the screen was left meanwhile
             said.update(words)
             said.set_class(settings is None, "-refused")
-        if go_on and settings is not None and self.is_current:
+        if submitted is None:
+            return
+        self._going_on = False
+        if settings is not None and self.is_current:
             self.dismiss(settings)
+        elif self._lines != submitted:
+            self._check_later()
+
+
+def suggested_settings(run: RunDirectory) -> list[str]:
+    """Each setting of a run that may be changed, as a line with the value it has now."""
+    found = []
+    for section, values in settings_of(run).items():
+        for name, value in values.items() if isinstance(values, dict) else ():
+            key = f"{section}.{name}"
+            if key.startswith(_KEPT) or not isinstance(value, bool | int | float | str):
+                continue
+            if isinstance(value, int) and abs(value) >= 2**62:
+                continue
+            text = str(value).lower() if isinstance(value, bool) else str(value)
+            if (line := f"{key} = {text}") == inert_line(line):
+                found.append(line)
+    return found
 
 
 def suggested_line(run: RunDirectory) -> str:

@@ -32,7 +32,8 @@ _KEY_NAMES = {"escape": "Esc", "enter": "Enter"}
 class ConfirmScreen(ModalScreen[str]):
     """Asks one question and returns the `answer` that was chosen; with the one choice `CLOSE` it is a message.
 
-    Without any choice it stays until the app takes it away.
+    The last choice is the harmless one: it has the focus, and `n` stands for it too. Of two choices the first has `y`
+    besides its own key. Without any choice it stays until the app takes it away.
     """
 
     # The last choice is the harmless one: an Enter typed too early must not stop a run.
@@ -47,19 +48,26 @@ class ConfirmScreen(ModalScreen[str]):
         self._title = title
         self._text = text
         self._choices = {choice.answer: choice for choice in choices}
-        for choice in choices:
-            self._bindings.bind(choice.key, f"answer('{choice.answer}')", choice.label)
+        self._keys: dict[str, list[str]] = {}
+        for place, choice in enumerate(choices):
+            also = "n" if place == len(choices) - 1 else "y" if len(choices) == 2 else ""
+            self._keys[choice.answer] = [choice.key, *([also] if also and len(choices) > 1 else [])]
+            for key in self._keys[choice.answer]:
+                self._bindings.bind(key, f"answer('{choice.answer}')", choice.label)
 
     def compose(self) -> ComposeResult:
         last = list(self._choices.values())[-1] if self._choices else None
         with Vertical(id="dialog") as dialog:
             dialog.border_title = Text(inert_pane(self._title))
+            if self._choices:
+                one = len(self._choices) == 1
+                dialog.border_subtitle = "Enter closes too" if one else "← → choose, Enter takes the marked answer"
             with VerticalScroll(id="dialog-text", can_focus=False):
                 yield Static(inert_pane(self._text), markup=False)
             with Horizontal(id="dialog-choices"):
                 for choice in self._choices.values():
-                    key = _KEY_NAMES.get(choice.key, choice.key)
-                    button = Button(Text.assemble((key, "bold"), " ", choice.label), id=choice.answer, compact=True)
+                    keys = "/".join(_KEY_NAMES.get(key, key) for key in self._keys[choice.answer])
+                    button = Button(Text.assemble((keys, "bold"), " ", choice.label), id=choice.answer, compact=True)
                     yield button.set_class(choice is last, "-last")
 
     def on_button_pressed(self, event: Button.Pressed) -> None:

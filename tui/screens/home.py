@@ -23,6 +23,7 @@ from minigpt.presets import Preset, list_presets
 from minigpt.run_list import LIVE, RunList, RunSummary, now, size_in_words
 from minigpt.rundir import RunDirectory, RunState
 from tui.figures import short_count
+from tui.run_filter import HINT
 from tui.run_rows import CURVE_WIDTH
 from tui.screens.dialogs import Choice, ConfirmScreen, KeyGroup, KeysScreen, keys_of
 from tui.widgets.key_line import KeyLine
@@ -62,7 +63,13 @@ class HomeScreen(Screen[None]):
         Binding("r", "resume", "resume", tooltip="go on with the run; asks how long if it has finished"),
         Binding("R", "resume_changed", "resume the run with other settings", show=False),
         Binding("x", "stop", "stop", tooltip="stop the run, whoever trains it; asks first"),
-        Binding("slash", "filter", "filter", key_display="/", tooltip="show only some runs: by name, state or corpus"),
+        Binding(
+            "slash",
+            "filter",
+            "filter",
+            key_display="/",
+            tooltip="show only some runs: by words of name, state or corpus, and by settings",
+        ),
         Binding("v,equals_sign", "compare", "compare", tooltip="compare the marked runs; space marks one"),
         Binding("f2", "rename", "give the run another name", show=False),
         Binding("delete,D", "delete", "delete the run; asks first", show=False),
@@ -105,6 +112,8 @@ class HomeScreen(Screen[None]):
     def __init__(self, status: str = "") -> None:
         super().__init__()
         self._status = status
+        self._begun = False
+        """Whether runs and presets are being read."""
         self._presets = list_presets()
         self._counts: dict[str, str] = {}
         self._runs: list[RunSummary] | None = None
@@ -149,7 +158,7 @@ class HomeScreen(Screen[None]):
     def _compose_runs(self) -> Iterator[Widget]:
         yield Horizontal(
             Static("filter: ", id="filter-label"),
-            FilterLine(placeholder="words of the name, state or corpus"),
+            FilterLine(placeholder=HINT),
             Static(id="matches", markup=False),
             id="filter",
         )
@@ -174,6 +183,11 @@ class HomeScreen(Screen[None]):
     def _after_first_frame(self) -> None:
         self._app.first_frame_painted()
         self._run_list.keep_caches = not self._app.read_only
+        if not self._status:  # else what the command line asked for comes first, and this when somebody comes here
+            self._begin()
+
+    def _begin(self) -> None:
+        self._begun = True
         self._read_runs()
         self._in_thread("presets", self._count_parameters)
 
@@ -194,7 +208,10 @@ class HomeScreen(Screen[None]):
     def on_screen_resume(self, event: events.ScreenResume) -> None:
         if self._runs is not None or self._go_to is not None:
             self._go_to_left_run()
-            self._read_runs()
+            if self._begun:
+                self._read_runs()
+            else:
+                self._begin()
             self._hear_again()
 
     # ── coming back from another screen ───────────────────────────────────────────────────────────────────────
@@ -298,7 +315,7 @@ class HomeScreen(Screen[None]):
 
     def _read_runs(self) -> None:
         # Not `is_current`, which also holds for a screen that is covered: drawing it would repaint the one above.
-        if self.app.screen is not self or (self._reading is not None and self._reading.is_alive()):
+        if not self._begun or self.app.screen is not self or (self._reading is not None and self._reading.is_alive()):
             return
 
         def read() -> None:
@@ -331,9 +348,11 @@ class HomeScreen(Screen[None]):
         table, empty = self.query_one(RunTable), self.query_one("#no-runs", Static)
         table.display, empty.display = not table.is_empty, table.is_empty
         shown, total = table.counts
-        self.query_one("#matches", Static).update(f" {shown:,} of {total:,} match")
+        counts, complaint = self.query_one("#matches", Static), table.complaint
+        counts.set_class(bool(complaint), "-refused")
+        counts.update(f" ✗ {complaint}" if complaint else f" {shown:,} of {total:,} match")
         if self._runs:
-            empty.update("No run has all of these words in its name, state or corpus.")
+            empty.update("No run has all of these words in its name, state or corpus, and such settings.")
         else:
             place = inert_line(str(runs_dir()).replace(str(Path.home()), "~", 1))
             empty.update(f"No runs yet. Each run you start is kept in {place},\nto be opened, resumed or talked to.")

@@ -8,6 +8,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from textual import events
 from textual.app import App, ScreenStackError
@@ -29,6 +30,7 @@ class TypeAhead:
         self._handle = handle
         self._waiting: deque[Typed] = deque()
         self._under_way = False
+        self._typed_for: WeakKeyDictionary[Typed, Screen[Any]] = WeakKeyDictionary()
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -42,12 +44,22 @@ class TypeAhead:
         if not self._under_way:
             await self._next()
 
+    def is_stray(self, event: events.Event) -> bool:
+        """Whether it comes up from a screen that has been closed since: what is under it was not meant.
+
+        Textual would look for its binding on the screen that is there now: a `q` typed into a closing window quit.
+        """
+        screen = self._typed_for.get(event) if isinstance(event, Typed) else None
+        return screen is not None and screen is not self._app.screen
+
     async def _next(self) -> None:
         # In the app's own task, as Textual does it.
         self._under_way = bool(self._waiting) and self._app.is_running
         if self._under_way:
             focus = (self._app.screen, self._app.focused)
-            await self._handle(self._waiting.popleft())
+            event = self._waiting.popleft()
+            self._typed_for[event] = focus[0]
+            await self._handle(event)
             self._task = asyncio.create_task(self._until_done(focus))
 
     async def _until_done(self, focus: tuple[Screen[Any], Widget | None]) -> None:

@@ -67,6 +67,12 @@ class KeyLine(StatusLine):
                 first.setdefault((id(active.node), active.binding.action), active)
         inside_out = {node: place for place, node in enumerate((screen.focused or screen).ancestors_with_self)}
         shown = sorted(first.values(), key=lambda active: inside_out.get(active.node, -1))
+        focused = screen.focused
+        if focused is not None and focused.check_consume_key("a", "a"):
+            # Where letters are typed no letter leads out again: the key that does must not fall off a short line.
+            ways_out = [active for active in shown if active.binding.key == "escape"]
+            shown = [active for active in shown if active not in ways_out]
+            shown[1:1] = ways_out
         texts = []
         for active in shown:
             name = self.app.get_key_display(active.binding)

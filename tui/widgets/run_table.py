@@ -8,7 +8,8 @@ from textual.message import Message
 
 from minigpt.run_list import RunSummary
 from tui.ordering import Order, in_order, next_order
-from tui.run_rows import FIELDS, KEYS, entry, labels_of, matches
+from tui.run_filter import RunFilter, run_filter
+from tui.run_rows import FIELDS, KEYS, entry, labels_of
 from tui.settings import DEFAULTS
 from tui.widgets.line_input import LineInput
 from tui.widgets.row_table import RowTable
@@ -30,7 +31,7 @@ class RunTable(RowTable):
         self._runs: list[RunSummary] = []
         self._shown: dict[str, RunSummary] = {}
         self._time = 0.0
-        self._words = ""
+        self._filter = RunFilter()
         self._order = Order()
         self._marked: set[Path] = set()
         self._renamed: dict[Path, Path] = {}
@@ -50,6 +51,11 @@ class RunTable(RowTable):
     def counts(self) -> tuple[int, int]:
         """How many runs are shown, and how many there are."""
         return len(self._shown), len(self._runs)
+
+    @property
+    def complaint(self) -> str:
+        """What of the filter cannot be understood."""
+        return self._filter.complaint(self._runs)
 
     @property
     def is_empty(self) -> bool:
@@ -90,13 +96,13 @@ class RunTable(RowTable):
         return row is not None
 
     def filter(self, words: str) -> None:
-        """Show only the runs in whose name, state, corpus or purpose each of these words stands."""
-        self._words = words
+        """Show only the runs of which each of these words and comparisons holds."""
+        self._filter = run_filter(words)
         self._draw()
 
     def _draw(self) -> None:
         ascii = getattr(self.app, "settings", DEFAULTS).ascii
-        shown = in_order([run for run in self._runs if matches(run, self._words)], self._order, KEYS)
+        shown = in_order([run for run in self._runs if self._filter.matches(run)], self._order, KEYS)
         self._shown = {str(run.run.path): run for run in shown}
         self.show(
             [entry(run, self._time, marked=run.run.path in self._marked, ascii=ascii) for run in shown],
@@ -131,11 +137,17 @@ class RunTable(RowTable):
 
 
 class FilterLine(LineInput):
-    """The line in which one types what the names, states or corpora of the runs must contain."""
+    """The line in which one types what the names, states or corpora of the runs must contain, or a setting must be."""
 
     BINDING_GROUP_TITLE = "Filter"
     BINDINGS = [
-        Binding("enter,down", "leave", "to the runs", tooltip="go to the runs that are left"),
+        Binding(
+            "enter,down",
+            "leave",
+            "to the runs",
+            tooltip="go to the runs that are left: those of which all words hold; n_layer>=6, learning_rate<1e-3, "
+            "corpus:shakespeare, state:finished and val<1.5 compare (: is contained in), a dash before it is a not",
+        ),
         Binding("escape", "clear", "all runs", tooltip="show all runs again"),
     ]
 

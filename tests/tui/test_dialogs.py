@@ -1,0 +1,53 @@
+"""Questions: which keys answer them, and that they say so."""
+
+import pytest
+
+from tests.tui.panes import BareApp, until
+from tui.screens.dialogs import CLOSE, Choice, ConfirmScreen
+
+DELETE = (Choice("delete", "d", "delete"), Choice("keep", "escape", "keep it"))
+QUIT = (Choice("stop", "s", "stop"), Choice("detach", "d", "detach"), Choice("stay", "escape", "stay"))
+
+
+def screen_text(app: BareApp) -> str:
+    return "\n".join(strip.text for strip in app.screen._compositor.render_strips())
+
+
+async def test_a_question_is_answered_by_the_keys_it_names() -> None:
+    """`y` and `n` did nothing, and nothing told what Enter does: it takes the marked answer, at first the harmless one."""
+    answers: list[str | None] = []
+    app = BareApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        for choices, keys, expected in [
+            (DELETE, "y", "delete"),
+            (DELETE, "d", "delete"),
+            (DELETE, "n", "keep"),
+            (DELETE, "escape", "keep"),
+            (DELETE, "enter", "keep"),
+            (DELETE, "left enter", "delete"),
+            (QUIT, "n", "stay"),
+            (QUIT, "y enter", "stay"),  # of three answers none is the yes
+            ((CLOSE,), "enter", "close"),
+            ((CLOSE,), "escape", "close"),
+        ]:
+            app.push_screen(ConfirmScreen("sure?", "It is lost.", choices), answers.append)
+            await pilot.pause()
+            await pilot.press(*keys.split())
+            await until(pilot, lambda: not isinstance(app.screen, ConfirmScreen))
+            assert answers.pop() == expected, f"{keys} of {[choice.answer for choice in choices]}"
+
+
+@pytest.mark.parametrize(
+    ("choices", "said"),
+    [
+        (DELETE, ["d/y delete", "Esc/n keep it", "Enter takes the marked answer"]),
+        (QUIT, ["s stop", "d detach", "Esc/n stay", "Enter takes the marked answer"]),
+        ((CLOSE,), ["Esc close", "Enter closes too"]),
+    ],
+    ids=["two", "three", "message"],
+)
+async def test_a_question_names_its_keys(choices: tuple[Choice, ...], said: list[str]) -> None:
+    app = BareApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.push_screen(ConfirmScreen("sure?", "It is lost.", choices))
+        await until(pilot, lambda: all(words in screen_text(app) for words in said))
