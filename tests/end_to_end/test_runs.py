@@ -85,6 +85,8 @@ def test_from_many_runs_to_the_best(three: Path) -> None:
         program.wait_until("step 2,000/2,000")
         assert "herons" in program.lines[0]
         program.press(ESCAPE)
+        program.wait_until("2 runs compared")
+        program.press(ESCAPE)
         program.wait_until("what it is for")
         program.press("q")
         assert program.wait() == 0
