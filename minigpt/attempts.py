@@ -29,6 +29,17 @@ def alike_since(events: Iterable[Row]) -> int:
     return since
 
 
+# How often something is done beside the steps, and when they end early.
+_BESIDES = frozenset(
+    f"train.{key}"
+    for key in (
+        *("eval_interval", "train_eval_tokens", "checkpoint_interval", "keep_checkpoints", "keep_every"),
+        *("patience", "max_recoveries"),
+    )
+)
+
+
 def changes_training(changed: object) -> bool:
     """Whether the `changed` of an event has a setting of the training: losses before and after are then not alike."""
-    return isinstance(changed, Mapping) and any(str(key).startswith("train.") for key in changed)
+    keys = map(str, changed) if isinstance(changed, Mapping) else ()
+    return any(key.startswith("train.") and key not in _BESIDES for key in keys)

@@ -9,7 +9,13 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from minigpt.run_name import NAME_PATTERN
+from minigpt.run_name import NAMES, is_name
+
+
+def _run_name(name: str) -> str:
+    if name and not is_name(name):
+        raise ValueError(f"must be {NAMES}")
+    return name
 
 
 def _no_nul(path: str) -> str:
@@ -32,7 +38,7 @@ class Section(BaseModel):
 class RunConfig(Section):
     """Which run this is."""
 
-    name: str = Field(default="", pattern=rf"^$|{NAME_PATTERN}")
+    name: Annotated[str, AfterValidator(_run_name)] = ""
     """Name of the run and of its directory; empty for the date, the preset and two words."""
     dir: PathText = ""
     """Directory of this very run; empty for its name under MINIGPT_RUNS_DIR or ./runs."""

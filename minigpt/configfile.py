@@ -260,11 +260,6 @@ def reason(error: ErrorDetails, key: str) -> str:
             return f"must be {context['expected']}"
         case "string_too_short":
             return "must not be empty"
-        case "string_pattern_mismatch":
-            return (
-                "must be letters, digits, '.', '_', '-' and spaces inside, beginning with a letter or digit, "
-                "at most 100 of them"
-            )
         case _:
             return error["msg"].removeprefix("Value error, ")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from minigpt.errors import UserError
 from minigpt.files import read_limited, write_atomically
 from minigpt.inert import inert_line
-from minigpt.run_name import NAME_PATTERN
+from minigpt.run_name import NAMES, is_name
 from minigpt.rundir import RunDirectory
 
 _MOST_ENTRIES = 200_000
@@ -47,11 +47,8 @@ def size_on_disk(run: RunDirectory) -> int:
 def require_free_name(run: RunDirectory, name: str) -> None:
     """Raise UserError if a run may not be called so, or if what lies beside this one is."""
     shown = inert_line(name)
-    if not re.fullmatch(NAME_PATTERN, name):
-        raise UserError(
-            f"{shown or 'an empty name'}: is no name for a run: "
-            "up to 100 letters, digits, dots, dashes, underscores and spaces inside, the first one a letter or digit"
-        )
+    if not is_name(name):
+        raise UserError(f"{shown or 'an empty name'}: is no name for a run: {NAMES}")
     if os.path.lexists(run.path.with_name(name)):
         raise UserError(f"{shown}: there is something of that name already; choose another one")
 

@@ -1,14 +1,33 @@
 """Names for runs that people can tell apart and say aloud."""
 
 import random
+import re
+import unicodedata
 from datetime import date
 
-NAME_PATTERN = r"^[^\W_](?:[\w. -]{0,98}[\w.-])?$"
-"""What a run may be called: a name that no file system or terminal takes for anything else.
+_NAME = re.compile(r"[^\W_](?:[\w. -]*[\w.-])?")
+_MOST_CHARACTERS = 100
+_MOST_BYTES = 200  # of the 255 that a file system allows: temporary names are longer
+NAMES = (
+    f"up to {_MOST_CHARACTERS} letters ({_MOST_BYTES} bytes), digits, '.', '-', '_' and spaces inside, "
+    "the first a letter or digit"
+)
+"""What a run may be called, in words."""
 
-Letters of any script, digits, spaces inside, dots, dashes and underscores; none of them reorders or hides its
-neighbours. A shell takes one with a space for two words: print it quoted.
-"""
+
+def is_name(name: str) -> bool:
+    """Whether a run may be called so: what no file system or terminal takes for anything else.
+
+    Letters of any script that is written from left to right: the others reorder what stands beside them. A shell takes
+    a name with a space for two words: print it quoted.
+    """
+    return (
+        _NAME.fullmatch(name) is not None
+        and not any(unicodedata.bidirectional(character) in {"R", "AL"} for character in name)
+        and len(name) <= _MOST_CHARACTERS
+        and len(name.encode()) <= _MOST_BYTES
+    )
+
 
 _ADJECTIVES = """
 amber bold brave bright brisk calm candid clever copper coral crisp daring deep eager early earnest fair fleet fond

@@ -25,7 +25,7 @@ from tui.screens.home import HomeScreen
 from tui.settings import AUTO, DEFAULTS, Settings, save_setting
 from tui.start import Start
 from tui.terminal.frames import Frames
-from tui.terminal.typeahead import TypeAhead
+from tui.terminal.typeahead import TypeAhead, Typed
 from tui.theme import DARK, THEMES
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class MiniGPTApp(App[None]):
     async def on_event(self, event: events.Event) -> None:
         if isinstance(event, events.InputEvent):
             self._garbage.key_came(monotonic())
-        if isinstance(event, events.Key | events.Paste) and not event.is_forwarded:
+        if isinstance(event, Typed) and not event.is_forwarded:
             await self._typed.take(event)
         elif not self._typed.is_stray(event):
             await super().on_event(event)
@@ -188,6 +188,12 @@ class MiniGPTApp(App[None]):
         """Show which keys work here."""
         if not isinstance(self.screen, KeysScreen | ConfirmScreen):
             self.push_screen(KeysScreen(keys_of(self.screen)))
+
+    def run_moved(self, run: RunDirectory, to: RunDirectory) -> None:
+        """Remember where a run is now, if it is the one that this process has trained."""
+        own = self.session.run_directory if self.session is not None else None
+        if self.session is not None and own is not None and own.path == run.path:
+            self.session.run_directory = to
 
     def show_message(self, title: str, text: str) -> None:
         """Show one message until it is closed."""

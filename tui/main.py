@@ -187,6 +187,8 @@ def _report(app: "MiniGPTApp", stop_signal: int | None, *, silent: bool) -> int:
         return code
     if session is None or session.run_directory is None:
         return code
+    if session.error is None and not session.run_directory.path.is_dir():
+        return code  # it was deleted in the app since
 
     if not silent:
         for line in closing_words(session):

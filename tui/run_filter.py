@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from math import isfinite, isnan
+from pathlib import PurePath
 
 from minigpt.inert import inert_line
 from minigpt.run_list import RunSummary, Setting
@@ -21,6 +22,7 @@ _OWN: dict[str, Callable[[RunSummary], Setting | None]] = {
     "val": lambda run: run.val_loss,
     "best": lambda run: run.best[1] if run.best else None,
 }
+_THOUSANDS = re.compile(r"-?[1-9]\d{0,2}(,\d{3})+(\.\d*)?")
 _YES_NO = {True: ("true", "yes"), False: ("false", "no")}
 
 
@@ -100,8 +102,10 @@ def _values(settings: Mapping[str, Setting], key: str) -> list[Setting]:
 
 
 def _number(text: str) -> float | None:
+    if _THOUSANDS.fullmatch(text):
+        text = text.replace(",", "")
     try:
-        number = float(text.replace(",", ""))
+        number = float(text)
     except ValueError:
         return None
     return None if isnan(number) else number
@@ -120,7 +124,8 @@ def _is(value: Setting, text: str, *, part: bool) -> bool:
     if isinstance(value, bool):
         return text in _YES_NO[value]
     if isinstance(value, str):
-        return text in value.casefold() if part else text == value.casefold()
+        whole, path = value.casefold(), PurePath(value.casefold())
+        return text in whole if part else text in {whole, path.name, path.stem}
     return value == _number(text)
 
 

@@ -45,7 +45,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
         ("--run.dir", ".", "exists already, and no run is ever started over"),
         ("--run.dir", "corpus.txt/run", "cannot make the directory of the run: a file is in its way"),
         ("--run.dir", "x" * 300, "cannot make the directory of the run: File name too long"),
-        ("--run.name", "a/b", "--run.name a/b: must be letters, digits"),
+        ("--run.name", "a/b", "--run.name a/b: must be up to 100 letters"),
         ("--sample.prompt", "§", "§ (U+00A7 SECTION SIGN)"),
         ("--device.compile", "yes", "--device.compile yes: must be true or false"),
     ],

@@ -105,9 +105,14 @@ def test_problems_of_file_and_command_line_come_together() -> None:
         ("data", "corpus", "", "must not be empty"),
         ("data", "corpus", "a\0b", "must not contain the character U+0000"),
         ("data", "corpus", 5, "must be text, in quotes"),
-        ("run", "name", "../elsewhere", "must be letters, digits"),
-        ("run", "name", ".hidden", "must be letters, digits"),
-        ("run", "name", "a\n", "must be letters, digits"),
+        ("run", "name", "../elsewhere", "must be up to 100 letters"),
+        ("run", "name", ".hidden", "must be up to 100 letters"),
+        ("run", "name", "a\n", "must be up to 100 letters"),
+        ("run", "name", "first ", "must be up to 100 letters"),
+        ("run", "name", "x" * 101, "must be up to 100 letters"),
+        ("run", "name", "字" * 100, "must be up to 100 letters"),  # more bytes than a file's name may have
+        ("run", "name", "zero\u200dwidth", "must be up to 100 letters"),
+        ("run", "name", "\u05e9\u05dc", "must be up to 100 letters"),  # would reorder what stands beside it
         ("run", "dir", "a\0b", "must not contain the character U+0000"),
         ("sample", "prompt", "", "must not be empty"),
     ],

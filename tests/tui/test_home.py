@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ from tests.recorded import BEGAN
 from tests.tui.panes import settled, until
 from tui.app import MiniGPTApp
 from tui.charts.sparkline import sparkline
+from tui.screens.dashboard import DashboardScreen
 from tui.screens.home import HomeScreen
 from tui.screens.rename import RenameScreen
 from tui.settings import Settings
@@ -375,7 +377,6 @@ async def test_a_key_that_does_nothing_says_why(runs: Path) -> None:
                 return [note.message for note in app._notifications]
 
             assert await said("r") == ["live is being trained already: Enter opens it."]
-            assert await said("n") == ["Choose a preset first: Tab goes to the presets."]
             assert await said("down", "x") == ["ended is not being trained."]
             await pilot.press("tab")
             for key in ("r", "R", "x", "f2", "D", "delete", "v"):
@@ -628,12 +629,68 @@ async def test_runs_are_filtered_by_their_settings(runs: Path) -> None:
         assert "n_layr needs" not in str(said.content) and shown(app) == []
 
 
+async def test_a_filter_by_figures_follows_them(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table stayed away when a run in training came to what was asked for: its state was the same as before."""
+    monkeypatch.setattr("tui.screens.home.REFRESH_INTERVAL", 0.1)
+    live = make_run(runs, "live", loss=1.75)
+    app = Asked()
+    with live.locked():
+        async with app.run_test(size=(80, 24)) as pilot:
+            await in_the_runs(pilot)
+            table = app.screen.query_one(RunTable)
+            await pilot.press("slash", *"step>1300")
+            assert not table.display
+            journal = JournalWriter(live.metrics_file)
+            journal.append({"step": 1400, "attempt": 1, "train_loss": 1.7})
+            journal.close()
+            await until(pilot, lambda: table.display and shown(app) == ["live"])
+
+
+@pytest.mark.parametrize("has_directory", [True, False])
+async def test_behind_what_the_command_line_asked_for_the_list_is_read_when_it_is_seen(
+    runs: Path, has_directory: bool
+) -> None:
+    """A dashboard that was left before its training had a directory left an empty home screen behind."""
+    listed = make_run(runs, "listed", event="finished")
+    app = MiniGPTApp(str(listed.path))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: isinstance(app.screen, DashboardScreen))
+        home = app.screen_stack[0]
+        assert isinstance(home, HomeScreen) and home._runs is None
+        if not has_directory:
+            app.screen.run_directory = None  # type: ignore[attr-defined]
+        await pilot.press("escape")
+        await until(pilot, lambda: app.screen is home and home._runs)
+        assert shown(app) == ["listed"]
+
+
 async def test_a_preset_is_started_or_set_up_first(runs: Path) -> None:
     """Enter begins at once, another key opens the form."""
     app = Asked()
     async with app.run_test() as pilot:
         await pilot.press("down", "n")
         assert app.asked == [("launch", "shakespeare-cpu")]
+
+
+async def test_the_form_opens_from_the_list_of_runs_too(runs: Path) -> None:
+    """Once there was a run, one came to its row at first, where the key did nothing."""
+    make_run(runs, "ended", event="finished")
+    app = Asked()
+    async with app.run_test() as pilot:
+        await in_the_runs(pilot)
+        await pilot.press("n")
+        assert app.asked == [("launch", "quickstart")]
+
+
+async def test_a_run_that_was_trained_here_and_renamed_is_named_rightly_at_the_end(runs: Path) -> None:
+    """The shell was told a directory that was no longer there."""
+    trained = make_run(runs, "ended", event="finished")
+    app = Asked()
+    app.session = SimpleNamespace(run_directory=trained, is_alive=lambda: False)  # type: ignore[assignment]
+    async with app.run_test() as pilot:
+        await in_the_runs(pilot)
+        await pilot.press("f2", *["backspace"] * 5, *"tide", "enter")
+        await until(pilot, lambda: app.session.run_directory.name == "tide")  # type: ignore[union-attr]
 
 
 # ── names, and the end of a run ───────────────────────────────────────────────────────────────────────────────────

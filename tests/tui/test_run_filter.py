@@ -49,7 +49,8 @@ RUNS = [
         ("learning_rate<1e-3", "hare"),
         ("learning_rate<=0.001 n_layer>5", "otter"),
         ("corpus:shakespeare", "otter"),
-        ("corpus=shakespeare", ""),
+        ("corpus=shakespeare", "otter"),
+        ("corpus=shakesp", ""),
         ("corpus:docs state:crashed", "hare"),
         ("state:finished -corpus:shakespeare", ""),
         ("bias=yes", "otter"),
@@ -73,6 +74,7 @@ def test_all_that_is_typed_has_to_hold(text: str, left: str) -> None:
     ("text", "said"),
     [
         ("n_layer>=", "n_layer>= needs a value"),
+        ("learning_rate<0,001", "learning_rate<0,001: < needs a number"),
         ("n_layer>six", "n_layer>six: > needs a number"),
         ("n_layers>6", "no run has n_layers; did you mean n_layer?"),
         ("model.nlayer>6", "no run has model.nlayer; did you mean model.n_layer?"),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from textual import events
+from textual.dom import DOMNode
 from textual.pilot import Pilot
 
 from minigpt.rundir import RunDirectory
@@ -76,3 +77,37 @@ async def test_a_key_whose_doing_takes_long_does_not_hold_up_the_next(
                 await asyncio.sleep(0.05)
         stuck.set()
         await pilot.pause()
+
+
+async def test_a_long_text_in_single_keys_takes_no_longer_than_its_letters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a paste is not told apart from typing, each letter waited for the one before: five seconds for a page."""
+    waits: list[object] = []
+    caught_up = typeahead._caught_up
+
+    async def counted(node: DOMNode) -> None:
+        waits.append(node)
+        await caught_up(node)
+
+    monkeypatch.setattr(typeahead, "_caught_up", counted)
+    app = BareApp()
+    async with app.run_test(size=(120, 36)) as pilot:
+        screen = await opened(pilot, recorded_run(tmp_path, steps=200))
+        type_at_once(pilot, "c", *"abcdefghij" * 30)
+        field = screen.query_one(PromptField)
+        await until(pilot, lambda: field.text == "abcdefghij" * 30)
+        assert len(waits) < 100
+
+
+async def test_the_mouse_does_not_overtake_the_keys(tmp_path: Path) -> None:
+    """A click behind a typed word took the focus before the word came, and its letters were commands."""
+    app = BareApp()
+    async with app.run_test(size=(120, 36)) as pilot:
+        screen = await opened(pilot, recorded_run(tmp_path, steps=200))
+        field = screen.query_one(PromptField)
+        x, y = screen.query_one("#charts").region.center
+        type_at_once(pilot, "c", *"salts")
+        for kind in (events.MouseDown, events.MouseUp):
+            app.post_message(kind(None, x, y, 0, 0, 1, False, False, False, x, y))
+        await until(pilot, lambda: field.text == "salts" and screen.query_one("#charts").has_focus)

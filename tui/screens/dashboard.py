@@ -1,6 +1,7 @@
 """The dashboard: one run, live, in another process or long over, drawn from its directory alone."""
 
 import asyncio
+from contextlib import suppress
 from threading import Thread
 from time import monotonic, thread_time, time
 from typing import TYPE_CHECKING
@@ -176,7 +177,7 @@ class DashboardScreen(Screen[None]):
         # The panes have their sizes only after the next layout.
         self.call_after_refresh(self._show_all)
         # With torch behind them, for the chat: beside the first pictures that would hold these up.
-        self.set_timer(LATER_PANES_AFTER, lambda: Thread(target=load_later_panes, daemon=True).start())
+        self.set_timer(LATER_PANES_AFTER, _load_later_panes)
 
     def _caught_up(self, following: Following) -> None:
         """All that the run has written so far is read."""
@@ -529,3 +530,11 @@ class DashboardScreen(Screen[None]):
 
     def on_charts_pane_cursor_moved(self, message: ChartsPane.CursorMoved) -> None:
         self.query_one(SamplePane).at_step(message.step)
+
+
+def _load_later_panes() -> None:
+    def load() -> None:
+        with suppress(Exception):  # it is said when such a pane is asked for
+            load_later_panes()
+
+    Thread(target=load, name="later panes", daemon=True).start()

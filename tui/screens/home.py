@@ -38,7 +38,7 @@ REFRESH_INTERVAL = 2.0  # seconds between two looks at the runs
 FIRST_READING, FURTHER_READING = 0.1, 0.5
 """Seconds after which what is known of the runs is shown while there are more to be read."""
 
-GRACE = 0.7
+GRACE = 0.4
 """Seconds after another screen in which keys that start, end or change a run are taken for that screen's."""
 
 IN_BURST = 0.3  # seconds between two keys that are typed on without looking; they make the grace longer
@@ -77,7 +77,6 @@ class HomeScreen(Screen[None]):
         # These come after what they stand in for: a key whose action cannot be done here says why.
         Binding("r,R,f2,delete,D,v,equals_sign", "say_why_not('run')", show=False),
         Binding("x", "say_why_not('stop')", show=False),
-        Binding("n", "say_why_not('preset')", show=False),
     ]
 
     class RunsRead(Message):
@@ -114,6 +113,8 @@ class HomeScreen(Screen[None]):
         self._status = status
         self._begun = False
         """Whether runs and presets are being read."""
+        self._come_back = False
+        """Whether somebody has been on another screen."""
         self._presets = list_presets()
         self._counts: dict[str, str] = {}
         self._runs: list[RunSummary] | None = None
@@ -206,7 +207,7 @@ class HomeScreen(Screen[None]):
         self.show_status(message.text)
 
     def on_screen_resume(self, event: events.ScreenResume) -> None:
-        if self._runs is not None or self._go_to is not None:
+        if self._runs is not None or self._come_back:
             self._go_to_left_run()
             if self._begun:
                 self._read_runs()
@@ -222,6 +223,7 @@ class HomeScreen(Screen[None]):
             if not isinstance(screen, ModalScreen) and screen not in self._above:
                 self._above.append(screen)
         elif self._above:
+            self._come_back = True
             runs = [run for above in self._above if (run := getattr(above, "run_directory", None)) is not None]
             self._go_to = runs[-1].path if runs else None
             self._above.clear()
@@ -334,6 +336,8 @@ class HomeScreen(Screen[None]):
         runs.show_runs(message.runs, now())
         self._go_to_left_run()
         if _states(before) == _states(message.runs):
+            if runs.display == runs.is_empty:  # a filter may ask for figures, which change
+                self._show_none()
             return
         self._show_none()
         if self._app.read_only:
@@ -388,7 +392,7 @@ class HomeScreen(Screen[None]):
         if acting and get_time() < self._deaf_until:
             return None
         if action == "launch":
-            return self.query_one("#presets").has_focus or None
+            return not self.query_one(FilterLine).has_focus or None
         if action == "filter":
             return bool(self._runs) and not self.query_one(FilterLine).has_focus
         if action == "compare":
@@ -404,9 +408,7 @@ class HomeScreen(Screen[None]):
     def action_say_why_not(self, wanted: str) -> None:
         """Say why a key does nothing here."""
         summary = self._chosen_run()
-        if wanted == "preset":
-            self.notify("Choose a preset first: Tab goes to the presets.")
-        elif not self._runs:
+        if not self._runs:
             self.notify("There is no run yet: Enter starts one.")
         elif summary is None:
             self.notify("Choose a run first: Tab goes to the runs.")
@@ -471,7 +473,7 @@ class HomeScreen(Screen[None]):
             self._app.ask_and_resume(RunDirectory(summary.run.path))
 
     def action_launch(self) -> None:
-        """Choose the settings of a new run of the chosen preset."""
+        """Choose the settings of a new run, beginning with those of the preset under the cursor of their table."""
         if (preset := self._chosen_preset()) is not None:
             self._app.open_launch(preset.name)
 
@@ -539,7 +541,7 @@ class HomeScreen(Screen[None]):
             if name is not None:
                 told = f"{inert_line(run.name)} is called {inert_line(name)} now."
                 self.query_one(RunTable).expect_rename(run.path, run.path.with_name(name))
-                self._change(lambda: rename_run(run, name), told, f"renaming {run.name} …")
+                self._change(lambda: self._app.run_moved(run, rename_run(run, name)), told, f"renaming {run.name} …")
 
         self.app.push_screen(RenameScreen(run), answered)
 

@@ -16,10 +16,10 @@ from textual.dom import DOMNode
 from textual.screen import Screen
 from textual.widget import Widget
 
-Typed = events.Key | events.Paste
+Typed = events.Key | events.Paste | events.MouseDown | events.MouseUp
 
 PATIENCE = 1.0
-"""Seconds after which the next key is handed over in any case."""
+"""Seconds after which what waits is handed over in any case."""
 
 
 class TypeAhead:
@@ -52,17 +52,26 @@ class TypeAhead:
         screen = self._typed_for.get(event) if isinstance(event, Typed) else None
         return screen is not None and screen is not self._app.screen
 
-    async def _next(self) -> None:
+    async def _next(self, *, patient: bool = True) -> None:
         # In the app's own task, as Textual does it.
         self._under_way = bool(self._waiting) and self._app.is_running
-        if self._under_way:
+        if not self._under_way:
+            return
+        while True:
             focus = (self._app.screen, self._app.focused)
             event = self._waiting.popleft()
             self._typed_for[event] = focus[0]
             await self._handle(event)
-            self._task = asyncio.create_task(self._until_done(focus))
+            if not self._waiting or not self._app.is_running:
+                break
+            # Letters for a field lead nowhere else: a text of thousands of keys need not wait for each of them.
+            stays = focus[1] is self._app.focused and _is_text(event, focus[1]) and _is_text(self._waiting[0], focus[1])
+            if patient and not stays:
+                break
+        self._task = asyncio.create_task(self._until_done(focus))
 
     async def _until_done(self, focus: tuple[Screen[Any], Widget | None]) -> None:
+        patient = True
         try:
             async with asyncio.timeout(PATIENCE):
                 before = None
@@ -72,10 +81,17 @@ class TypeAhead:
                         await _caught_up(node)
                     focus = (self._app.screen, self._app.focused)
         except TimeoutError:
-            pass
+            patient = False  # something is stuck: what waits is not to wait for it again and again
         except ScreenStackError:
             return  # the app is ending
-        self._app.call_later(self._next)
+        finally:
+            self._app.call_later(self._next, patient=patient)
+
+
+def _is_text(event: Typed, focused: Widget | None) -> bool:
+    if isinstance(event, events.Key):
+        return event.is_printable and focused is not None and focused.check_consume_key(event.key, event.character)
+    return isinstance(event, events.Paste)
 
 
 async def _caught_up(node: DOMNode) -> None:

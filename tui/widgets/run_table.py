@@ -21,7 +21,7 @@ class RunTable(RowTable):
     BINDING_GROUP_TITLE = "Runs"
     BINDINGS = [
         Binding("enter", "select_cursor", "open", tooltip="open the run"),
-        Binding("space", "mark", "mark", tooltip="mark the run, to compare it with others"),
+        Binding("space", "mark", "mark", tooltip="mark the run, to compare it with others, and go to the next"),
         Binding("s", "sort", "sort", show=False, tooltip="sort by the next column, and in the end as before"),
         Binding("S", "reverse", "the other way round", show=False),
     ]
