@@ -166,6 +166,7 @@ async def test_escape_stops_all_and_then_leaves(recorded: RunDirectory, model: M
         await pilot.press("escape")
         await over(pilot)
         assert all("(stopped)" in text for _, text in app.columns)
+        assert not app.said, "nothing answers any more that Esc could stop"
         assert len(model.asked) == 1 and [row["stopped"] for row in rows_of(recorded)] == [True]
         assert app.several._drawing is not None and not app.several._drawing._active.is_set(), "nothing looks any more"
         await pilot.press("escape")

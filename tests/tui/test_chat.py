@@ -72,6 +72,12 @@ async def ask(pilot: Pilot[None], prompt: str) -> None:
     await pilot.press("enter")
 
 
+def write_checkpoint(run: RunDirectory, step: int) -> None:
+    directory = run.checkpoints_dir / f"step-{step:08d}"
+    directory.mkdir(parents=True)
+    (directory / "checkpoint.json").write_text(json.dumps({"step": step, "val_loss": None}))
+
+
 @pytest.fixture
 def recorded(tmp_path: Path) -> RunDirectory:
     return recorded_run(tmp_path)
@@ -213,6 +219,8 @@ async def test_an_answer_streams_and_escape_stops_it(recorded: RunDirectory, mod
         assert "still answering" in app.problem and app.prompt.text == "another"
         await pilot.press("escape")
         await until(pilot, lambda: "(stopped)" in app.answers[0])
+        await answered(pilot)
+        assert not app.problem, "nothing answers any more that Esc could stop"
         assert "boats" not in app.answers[0]
         assert app.focused is app.prompt
         await pilot.press("escape")
@@ -243,6 +251,24 @@ async def test_without_a_checkpoint_the_prompt_is_kept(tmp_path: Path) -> None:
         await ask(pilot, "MARLOW:")
         assert "No checkpoint yet" in app.problem
         assert app.prompt.text == "MARLOW:"
+        app.chat.refresh_checkpoint()
+        assert app.problem
+        write_checkpoint(run, 250)
+        app.chat.refresh_checkpoint()
+        assert "newest, step 250" in str(app.chat.border_title)
+        assert not app.problem and app.prompt.text == "MARLOW:", "the message stayed after the first checkpoint"
+
+
+@pytest.mark.parametrize("width", [30, 36, 40, 44, 46, 48, 52])
+async def test_a_narrow_title_says_best_where_a_wide_one_does(recorded: RunDirectory, width: int) -> None:
+    """Where there was no room for all, "best" was left out first, while the pane beside it said so of the same one."""
+    recorded.best_file.write_text(json.dumps({"step": 2000, "val_loss": 1.4614}))
+    app = PaneApp(recorded)
+    async with app.run_test(size=(width, 24)) as pilot:
+        await pilot.pause()
+        title = str(app.chat.border_title)
+        assert title in app.screen._compositor.render_strips()[0].text, "cut"
+        assert ("(best" in title) == (width >= 36) and ("val" in title) == (width >= 48)
 
 
 async def test_a_new_checkpoint_is_named_and_answers(recorded: RunDirectory, model: MadeUpModel) -> None:
@@ -251,9 +277,7 @@ async def test_a_new_checkpoint_is_named_and_answers(recorded: RunDirectory, mod
     app = PaneApp(recorded)
     async with app.run_test() as pilot:
         assert str(app.chat.border_title).strip() == "chat · newest, step 2,000 (val 1.4614)"
-        newer = recorded.checkpoints_dir / "step-00002250"
-        newer.mkdir()
-        (newer / "checkpoint.json").write_text(json.dumps({"step": 2250, "val_loss": None}))
+        write_checkpoint(recorded, 2250)
         app.chat.refresh_checkpoint()
         assert str(app.chat.border_title).strip() == "chat · newest, step 2,250"
         await ask(pilot, "MARLOW:")

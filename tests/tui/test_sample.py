@@ -169,11 +169,35 @@ async def test_two_side_by_side_with_what_differs_marked() -> None:
         assert app.text("sample-pinned-head") == "step 1,000 · kept" and app.text("sample-head") == "step 500"
         app.sample_pane.at_step(300)
         assert app.text("sample-head") == "step 250" and "beside 250 · at the cursor, step 300" in app.title_shown
-        await pilot.press("end")
+        app.sample_pane.at_step(1000)
         assert app.text("sample-head") == "step 1,000 · the same words" and app.underlined() == []
         await pilot.press("enter")
         await pilot.pause()
         assert not left.display and app.text() == TEXTS[1000]
+
+
+async def test_leafing_passes_over_the_kept_sample() -> None:
+    """It stood beside itself: "step 1,500 beside 1,500 · the same words"."""
+    app = SampleApp(samples_of(TEXTS))
+    async with app.run_test(size=(100, 24)) as pilot:
+
+        async def heads(*keys: str) -> list[str]:
+            shown = []
+            for key in keys:
+                await pilot.press(key)
+                shown.append(app.text("sample-head"))
+            return shown
+
+        assert await heads("left", "enter") == ["", "step 500"], "step 750 is kept"
+        assert await heads("right", "left", "left", "home") == ["step 1,000", "step 500", "step 250", "step 250"]
+        await pilot.press("enter", "home", "enter")
+        assert await heads("left", "home", "right") == ["step 500", "step 500", "step 750"], "the first is kept"
+        await pilot.press("enter", "end", "enter")
+        assert await heads("right", "left", "end") == ["step 750", "step 500", "step 750"], "the last is kept"
+        app.sample_pane.at_step(None)
+        assert app.text("sample-head") == "step 750"
+        app.sample_pane.show([*app.samples, *samples_of({1250: "new"})])
+        assert app.text("sample-head") == "step 1,250", "the newest is followed"
 
 
 async def test_where_there_is_room_the_older_ones_stand_below() -> None:

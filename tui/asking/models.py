@@ -119,8 +119,9 @@ def chosen_title(run: RunDirectory, which: str, pane: str, width: int) -> str:
     title = f"{pane} · {kind}step {described.checkpoint.step:,}"
     details = ["best"] if described.is_best and which != "best" else []
     details += [] if described.val_loss is None else [f"val {loss_figure(described.val_loss)}"]
-    for left_out in range(len(details) + 1):
-        whole = title + (f" ({', '.join(details[left_out:])})" if details[left_out:] else "")
+    # The loss goes first: where "best" is missing, another pane that has room for it seems to contradict.
+    for kept in range(len(details), 0, -1):
+        whole = f"{title} ({', '.join(details[:kept])})"
         if len(whole) <= width:
             return whole
     return title

@@ -31,6 +31,7 @@ from tui.widgets.sampling import SamplingRow
 DRAW_INTERVAL = 0.08  # seconds between two looks at a growing answer
 MOST_CHOSEN = 12
 MOST_LISTED = 200  # checkpoints of all runs, evenly chosen from more: each is a small file to read
+_ANSWERING = "The models are still answering; Esc stops them."
 _NARROWEST = 30  # cells of a column; where there are fewer the answers stand below each other
 
 
@@ -90,6 +91,7 @@ class AskSeveralScreen(Screen[Sampling | None]):
         """The prompt with unknown characters of which the user may say what becomes of them."""
         self._drawing: Timer | None = None
         self._next_drawing = 0.0
+        self._said = ""
         self._said_about: list[str] = []
         self._begin_with(choices)
 
@@ -169,7 +171,7 @@ class AskSeveralScreen(Screen[Sampling | None]):
     def _ask(self, prompt: str, unknown: Unknown) -> None:
         sampling = self.query_one(SamplingRow).sampling()
         if self._job is not None:
-            self._say("The models are still answering; Esc stops them.")
+            self._say(_ANSWERING)
         elif isinstance(sampling, str):
             self._say(sampling)
         elif not self._kept:
@@ -227,6 +229,8 @@ class AskSeveralScreen(Screen[Sampling | None]):
             self._job = None
             if self._drawing is not None:
                 self._drawing.pause()
+            if self._said == _ANSWERING:
+                self._say("")
             refused = [column.answer.prompt for column in self._columns if column.answer.refused_characters]
             if refused:
                 self._say("Ctrl+R asks with these characters replaced, Ctrl+D without them.")
@@ -234,7 +238,7 @@ class AskSeveralScreen(Screen[Sampling | None]):
 
     def _say(self, text: str) -> None:
         self._refused = ""
-        self._said_about = self._typed()
+        self._said, self._said_about = text, self._typed()
         said = self.query_one("#several-said", Static)
         said.update(inert_pane(text))
         said.display = bool(text)

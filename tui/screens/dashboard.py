@@ -185,6 +185,7 @@ class DashboardScreen(Screen[None]):
             self._bites.pause()  # not stop(), which cancels the task that this runs in
             self._bites = None
         self._alerts.take(following, [], time())  # what has happened before is history
+        self._panes.refresh_checkpoints()
         if self._was_chosen:  # and is not about to begin under the user's eyes
             self._absence = since_then(last_seen(following.run), following, time())
             self.set_timer(ABSENCE_SHOWN, self._close_absence)

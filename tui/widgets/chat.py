@@ -26,6 +26,8 @@ from tui.widgets.sampling import SamplingRow
 
 DRAW_INTERVAL = 0.08  # seconds between two looks at a growing answer
 MOST_ANSWERS = 50
+_ANSWERING = "The model is still answering; Esc stops it."
+_NO_CHECKPOINT = "No checkpoint yet. Your prompt stays here."
 _LOW = 14  # lines of the pane; with fewer a long prompt must not take most of them
 MOST_EARLIER = 20  # answers of earlier conversations that are shown
 
@@ -70,6 +72,7 @@ class ChatPane(Vertical):
         self._scrolls = False
         """Whether the end of the transcript is about to be shown: until then it is not where the view is."""
         self._title = ""
+        self._said = ""
         self._said_about: list[str] = []
         self._earlier: Static | None = None
 
@@ -105,7 +108,7 @@ class ChatPane(Vertical):
 
     def refresh_checkpoint(self) -> None:
         """Name the checkpoint that answers now in the pane's title."""
-        title = chosen_title(self._run_directory, self._which, "chat", self.size.width - 4)
+        title = chosen_title(self._run_directory, self._which, "chat", self.size.width - 2)
         if title != self._title:
             self._title = title
             self.border_title = f" {title} "
@@ -114,6 +117,8 @@ class ChatPane(Vertical):
                 if self._run_directory.checkpoints()
                 else "No checkpoint yet."
             )
+        if self._said == _NO_CHECKPOINT and self._run_directory.checkpoints():
+            self._say("")
 
     def on_resize(self) -> None:
         self.set_class(self.size.height < _LOW, "-low")
@@ -161,8 +166,8 @@ class ChatPane(Vertical):
 
     def _what_prevents_asking(self) -> str:
         if self._answer is not None and self._answer.going_on:
-            return "The model is still answering; Esc stops it."
-        return "" if self._run_directory.checkpoints() else "No checkpoint yet. Your prompt stays here."
+            return _ANSWERING
+        return "" if self._run_directory.checkpoints() else _NO_CHECKPOINT
 
     def _show_answer(self, answer: Answer) -> None:
         transcript = self.query_one("#transcript", VerticalScroll)
@@ -208,6 +213,8 @@ class ChatPane(Vertical):
             self._answer = None
             if self._drawing is not None:
                 self._drawing.pause()
+            if self._said == _ANSWERING:
+                self._say("")
             self._on_screen = answer if answer.state != "failed" else answer.before
             if answer.state == "failed":
                 self._give_back(answer)
@@ -230,7 +237,7 @@ class ChatPane(Vertical):
 
     def _say(self, text: str) -> None:
         self._refused = None
-        self._said_about = self._typed()
+        self._said, self._said_about = text, self._typed()
         problem = self.query_one("#chat-problem", Static)
         problem.update(inert_pane(text))
         problem.display = bool(text)

@@ -21,6 +21,7 @@ from tui.charts.quantities import figure
 from tui.widgets.line_input import obey_in_order
 
 LOOK_INTERVAL = 0.2  # seconds between two looks at an evaluation
+_NO_CHECKPOINT = "No checkpoint yet."
 LONGEST_TEXT = 50_000  # a field with one line of that length still takes keys in a third of a second
 
 
@@ -163,10 +164,13 @@ class EvaluatePane(Vertical):
 
     def refresh_checkpoint(self) -> None:
         """Name the checkpoint that is evaluated now in the pane's title."""
-        title = chosen_title(self._run_directory, self._which, "evaluate", self.size.width - 4)
+        title = chosen_title(self._run_directory, self._which, "evaluate", self.size.width - 2)
         if title != self._title:
             self._title = title
             self.border_title = f" {title} "
+        said = str(self.query_one("#evaluate-status", Static).content)
+        if said == _NO_CHECKPOINT and self._run_directory.checkpoints():
+            self._say("")
 
     # ── evaluating ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -190,7 +194,7 @@ class EvaluatePane(Vertical):
         if self._job is not None:
             self._say("An evaluation is going on; Esc stops it.")
         elif not self._run_directory.checkpoints():
-            self._say("No checkpoint yet.")
+            self._say(_NO_CHECKPOINT)
         else:
             self._job = Evaluating(
                 self._run_directory,

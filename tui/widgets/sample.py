@@ -16,6 +16,7 @@ from minigpt.journal import Row, count_in, text_in
 from tui.run.differences import differences
 from tui.settings import DEFAULTS
 
+_MOST_BELOW = 20_000  # characters of older samples
 _LONGEST = 100_000  # characters; laying out more would hold up the screen
 _SIDE_BY_SIDE = 60  # cells, below which the two stand one above the other
 _TALL = 20
@@ -80,19 +81,19 @@ class SamplePane(VerticalScroll):
         if self._cursor is not None:
             self._index = self._place_at(self._cursor)
         elif self._follows or shown is None:
-            self._index = len(samples) - 1
+            self._index = self._past_kept(len(samples) - 1)
         else:
-            self._index = self._place_of(shown)
+            self._index = self._past_kept(self._place_of(shown))
         self._draw()
 
     def leaf(self, by: int) -> None:
         """Go to an older (-1) or newer (1) sample."""
-        self._go_to(self._index + by)
+        self._go_to(self._index + by, by)
 
     def at_step(self, step: int | None) -> None:
         """Show the newest sample at or before a step, or with None the newest one again, and follow it."""
         self._cursor, self._follows = step, step is None
-        self._index = len(self._samples) - 1 if step is None else self._place_at(step)
+        self._index = self._past_kept(len(self._samples) - 1) if step is None else self._place_at(step)
         self._draw()
 
     def action_leaf(self, by: int) -> None:
@@ -101,7 +102,7 @@ class SamplePane(VerticalScroll):
 
     def action_leaf_to_end(self, end: int) -> None:
         """Go to the first (-1) or the newest (1) sample."""
-        self._go_to(0 if end < 0 else len(self._samples) - 1)
+        self._go_to(0 if end < 0 else len(self._samples) - 1, -end)
 
     def action_pin(self) -> None:
         """Keep the shown sample beside the others, starting with the one before it; or let it go."""
@@ -117,11 +118,18 @@ class SamplePane(VerticalScroll):
     def _shown(self) -> Row | None:
         return self._samples[self._index] if 0 <= self._index < len(self._samples) else None
 
-    def _go_to(self, index: int) -> None:
+    def _go_to(self, index: int, by: int = -1) -> None:
         last = len(self._samples) - 1
-        self._index = max(0, min(last, index)) if self._samples else -1
-        self._cursor, self._follows = None, self._index == last
+        index = max(0, min(last, index)) if self._samples else -1
+        self._cursor, self._follows = None, index == last
+        self._index = self._past_kept(index, by)
         self._draw()
+
+    def _past_kept(self, place: int, by: int = -1) -> int:
+        """A place, or the next one in a direction if the kept sample is there: beside itself it tells nothing."""
+        if self._pinned is None or not 0 <= place < len(self._samples) or self._samples[place] is not self._pinned:
+            return place
+        return next((near for near in (place + by, place - by) if 0 <= near < len(self._samples)), place)
 
     def _place_at(self, step: int) -> int:
         """The newest sample at or before a step; -1 if there is none."""
@@ -176,7 +184,10 @@ class SamplePane(VerticalScroll):
         """The samples before the one that is shown, the newest first: how the model came there."""
         before = self._samples[max(0, self._index - count) : self._index]
         parts: list[Content | tuple[str, str]] = []
+        room = _MOST_BELOW
         for sample in reversed(before):
+            if (room := room - len(text_in(sample, "text"))) < 0:
+                break
             parts += [
                 ("\n\n" if parts else "\n", ""),
                 (f"step {_step_words(sample)}\n", "bold $foreground 60%"),
