@@ -20,6 +20,8 @@ from typing import IO, Self
 
 import pyte
 
+from tui.screens.dialogs import GRACE
+
 PATIENCE = 60.0  # seconds; more than anything here takes, also on a slow machine
 ESCAPE = "\x1b"
 CTRL_C = "\x03"
@@ -164,6 +166,11 @@ class Program:
     def press(self, keys: str) -> None:
         """Type keys, as the terminal sends them."""
         os.write(self.master, keys.encode())
+
+    def answer(self, key: str) -> None:
+        """Answer a question as a hand does: what comes as it comes up was typed for the screen below."""
+        time.sleep(GRACE + 0.1)
+        self.press(key)
 
     def point(self, row: int, column: int, button: int = 0, *, released: bool = False) -> None:
         """What the mouse does at a cell, as a terminal reports it: 0 left, 32 left and moved, 64 wheel up, 65 down."""

@@ -109,7 +109,7 @@ def test_quickstart_from_the_first_screen_to_the_shell() -> None:
 
         program.press("q")
         program.wait_until("s stop and save")
-        program.press("s")
+        program.answer("s")
         assert program.wait() == 0
         program.assert_restored()
         assert f"stopped and saved: {run.path}" in program.after_the_screen
@@ -214,7 +214,7 @@ def test_every_size_can_be_drawn(endless: Path) -> None:
         program.wait_until("─ chat · newest, step 0")
         program.press("q")
         program.wait_until("s stop and save")
-        program.press("s")
+        program.answer("s")
         assert program.wait() == 0
     assert "Traceback" not in run.console_file.read_text()
 
@@ -254,7 +254,7 @@ def test_ctrl_c_asks(endless: Path) -> None:
         program.wait_until("⏎ ask")
         program.press(CTRL_C)  # also from within the chat's line
         program.wait_until("s stop and save")
-        program.press("s")
+        program.answer("s")
         assert program.wait() == 0
         program.assert_restored()
     assert run.state() is RunState.STOPPED

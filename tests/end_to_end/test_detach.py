@@ -84,7 +84,7 @@ def test_detached_left_and_taken_up_again(endless: Path) -> None:
         program.wait_until("● training")
         program.press("x")
         program.wait_until("s stop and save")
-        program.press("s")
+        program.answer("s")
         program.wait_until("■ stopped")
         program.press("q")
         assert program.wait() == 0

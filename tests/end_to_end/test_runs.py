@@ -139,7 +139,7 @@ def test_another_name_and_an_end(three: Path) -> None:
         assert (three / "arctic-terns" / "metrics.jsonl").is_file()
         program.press("D")
         program.wait_until("─ Delete this run? ─")
-        program.press("d")
+        program.answer("d")
         program.wait_until("arctic-terns is deleted.")
         program.wait_until(lambda: listed(program) == ["gulls", "herons"])
         assert names_in(three) == ["gulls", "herons"]

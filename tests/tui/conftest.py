@@ -54,6 +54,12 @@ def keys_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MiniGPTApp, "_press_keys", press_and_wait)
 
 
+@pytest.fixture(autouse=True)
+def questions_hear_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test answers a question as soon as it is there, as no hand does; the time for that has a test of its own."""
+    monkeypatch.setattr("tui.screens.dialogs.GRACE", 0.0)
+
+
 @pytest.fixture
 def snap_compare(
     snap_compare: Callable[..., bool],

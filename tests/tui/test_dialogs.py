@@ -1,6 +1,7 @@
 """Questions: which keys answer them, and that they say so."""
 
 import pytest
+from textual import events
 
 from tests.tui.panes import BareApp, until
 from tui.screens.dialogs import CLOSE, Choice, ConfirmScreen
@@ -35,6 +36,31 @@ async def test_a_question_is_answered_by_the_keys_it_names() -> None:
             await pilot.press(*keys.split())
             await until(pilot, lambda: not isinstance(app.screen, ConfirmScreen))
             assert answers.pop() == expected, f"{keys} of {[choice.answer for choice in choices]}"
+
+
+async def test_what_was_typed_for_the_screen_below_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who ended a search with Esc and went on typing `l` or `y` had left the form, and all that was set was lost."""
+    monkeypatch.setattr("tui.screens.dialogs.GRACE", 0.5)
+    answers: list[str | None] = []
+    app = BareApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        for early, expected in [("y enter", "keep"), ("d escape", "keep"), ("left enter", "keep"), ("d n", "keep")]:
+            app.push_screen(ConfirmScreen("sure?", "It is lost.", DELETE), answers.append)
+            await pilot.pause()
+            await pilot.press(*early.split())
+            await until(pilot, lambda: answers)
+            assert answers.pop() == expected, early
+        question = ConfirmScreen("sure?", "It is lost.", DELETE)
+        app.push_screen(question, answers.append)
+        await pilot.pause()
+        opened = question._deaf_until - 0.5
+        for seconds, stays in [(0.4, True), (0.6, True), (0.8, True), (1.2, False)]:  # one burst, and then a pause
+            key = events.Key("y", "y")
+            key.time = opened + seconds
+            app.post_message(key)
+            await pilot.pause(0.1)
+            assert (app.screen is question) is stays, seconds
+        assert answers == ["delete"]
 
 
 @pytest.mark.parametrize(

@@ -255,6 +255,71 @@ async def test_a_path_is_typed_or_pasted(folder: Path, monkeypatch: pytest.Monke
         assert "there is no such folder" in said(app, "search")
 
 
+@pytest.mark.parametrize(
+    ("typed", "path", "cursor"),
+    [
+        ("{top}/lib/", "lib", "."),
+        ("lib/", "lib", "."),
+        ("lib/deep/lib/", "lib/deep/lib", "."),
+        ("lib/deep/../", "lib", "deep"),
+        ("lib/../lib64/", "lib64", "."),
+        ("{top}/lib/../../{name}/lib64/", "lib64", "."),
+        ("~/lib/", "lib", "."),
+        ("~/lib/deep/", "lib/deep", "."),
+        ("~", "", "."),
+        ("~/", "", "."),
+        ("~lib", "", "lib"),
+        ("{top}/lib", "", "lib"),
+        ("lib/..", "lib", ".."),
+        ("'90s/", "'90s", "."),
+    ],
+)
+@pytest.mark.parametrize("in_one_burst", [False, True])
+async def test_a_slash_enters_the_folder_of_that_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: str, path: str, cursor: str, in_one_burst: bool
+) -> None:
+    """Only the first folder of a typed path was entered: `lib/` behind it was a search, and `~/lib/` meant `/lib/`."""
+    top = tmp_path / "top"
+    for name in ("alib", "lib/deep/lib/end", "lib64/end", "'90s/end"):
+        (top / name).mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(top))
+    keys = typed.format(top=top, name=top.name)
+    app = Picking(top)
+    async with app.run_test() as pilot:
+        await read(pilot, top)
+        for key in keys:
+            app.post_message(events.Key(key, key))
+            if not in_one_burst:
+                await pilot.pause()
+        rest = keys.rpartition("/")[2].replace("~", "")
+        await until(pilot, lambda: files(app)._path == top / path and files(app).query_one(FileRows).search == rest)
+        await read(pilot, top / path)
+        await pilot.pause()
+        assert chosen(app) == cursor
+
+
+async def test_an_enter_behind_a_path_in_one_burst(folder: Path) -> None:
+    """The folder was still being read: the Enter took the only row there was, the way up."""
+    app = Picking(Path("/"))
+    async with app.run_test() as pilot:
+        await read(pilot, Path("/"))
+        for key in [*f"{folder}/verse.txt", "enter"]:
+            app.post_message(events.Key(key, key if len(key) == 1 else None))
+        await until(pilot, lambda: app.answers)
+        assert app.answers == [str(folder / "verse.txt")]
+
+
+async def test_a_slash_behind_what_is_no_folder(folder: Path) -> None:
+    """It says so and stays; a path from the root can be typed next."""
+    app = Picking(folder)
+    async with app.run_test() as pilot:
+        await read(pilot, folder)
+        await pilot.press(*"lett/")
+        assert "there is no such folder" in said(app, "search") and files(app)._path == folder
+        await pilot.press("escape", *"/dev/")
+        await read(pilot, Path("/dev"))
+
+
 async def test_an_enter_behind_a_search_in_one_burst(folder: Path) -> None:
     """The row that the search finds is meant, not the one on which the cursor stood before."""
     app = Picking(folder)

@@ -21,7 +21,7 @@ from tui import styles
 from tui.app import MiniGPTApp
 from tui.launch.outlook import Outlooks, duration_of, in_short, in_words
 from tui.launch.step_meter import Measured, StepMeter, question_of
-from tui.screens.choose import ChooseScreen
+from tui.screens.choose import ChooseScreen, OptionRows
 from tui.screens.files import FilesScreen
 from tui.screens.home import HomeScreen
 from tui.screens.launch import LaunchScreen
@@ -273,6 +273,25 @@ async def test_a_typed_path_takes_the_place_of_the_text_there(tmp_path: Path) ->
         await settled(pilot)
         (line,) = [strip.text for strip in app.screen._compositor.render_strips() if "…xx" in strip.text]
         assert "corpus" in line and "xx/nope.txt" in line
+
+
+@pytest.mark.parametrize("typed", ["/tmp/nu/Ow", "~/te", "texts/*", "nowhere.txt"])
+async def test_a_path_typed_into_the_list_of_texts(typed: str) -> None:
+    """The list was empty but for "nothing has that in it", and the path had to be typed again elsewhere."""
+    app = Launching()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        form = app.screen.query_one(SettingForm)
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: isinstance(app.screen, ChooseScreen))
+        await pilot.press(*typed)
+        (offered,) = app.screen.query_one(OptionRows).rows
+        assert [cell.text for cell in offered.cells] == ["a path or pattern …", "", typed]
+        await pilot.press("enter")
+        await until(pilot, lambda: form.editor.has_focus)
+        assert form.editor.value == typed and form.touched == {"data.corpus": typed}
+        await pilot.press("escape")
+        await until(pilot, lambda: not form.touched)
 
 
 async def test_a_search_is_ended_as_the_key_line_says() -> None:

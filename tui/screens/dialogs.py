@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from rich.table import Table
 from rich.text import Text
+from textual import events
+from textual._time import get_time
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical, VerticalScroll
@@ -26,14 +28,21 @@ class Choice:
 
 CLOSE = Choice("close", "escape", "close")
 
+GRACE = 0.5
+"""Seconds after a question has come up in which what is typed was meant for the screen below it."""
+IN_BURST = 0.3
+"""Seconds after such a key within which the next one still belongs to the same burst."""
+
 _KEY_NAMES = {"escape": "Esc", "enter": "Enter"}
+_MOVING = {"left", "right", "up", "down", "tab", "shift+tab"}
 
 
 class ConfirmScreen(ModalScreen[str]):
     """Asks one question and returns the `answer` that was chosen; with the one choice `CLOSE` it is a message.
 
     The last choice is the harmless one: it has the focus, and `n` stands for it too. Of two choices the first has `y`
-    besides its own key. Without any choice it stays until the app takes it away.
+    besides its own key. Without any choice it stays until the app takes it away. What is typed too early to be an
+    answer can only give the harmless one.
     """
 
     # The last choice is the harmless one: an Enter typed too early must not stop a run.
@@ -48,6 +57,7 @@ class ConfirmScreen(ModalScreen[str]):
         self._title = title
         self._text = text
         self._choices = {choice.answer: choice for choice in choices}
+        self._deaf_until = 0.0
         self._keys: dict[str, list[str]] = {}
         for place, choice in enumerate(choices):
             also = "n" if place == len(choices) - 1 else "y" if len(choices) == 2 else ""
@@ -69,6 +79,20 @@ class ConfirmScreen(ModalScreen[str]):
                     keys = "/".join(_KEY_NAMES.get(key, key) for key in self._keys[choice.answer])
                     button = Button(Text.assemble((keys, "bold"), " ", choice.label), id=choice.answer, compact=True)
                     yield button.set_class(choice is last, "-last")
+
+    def on_mount(self) -> None:
+        self._deaf_until = get_time() + GRACE
+
+    def on_key(self, event: events.Key) -> None:
+        """Give only the harmless answer to who went on typing when the question came up."""
+        # The time at which the key was pressed: it may have waited while the question was drawn.
+        if event.time >= self._deaf_until or not self._choices:
+            return
+        harmless = self._keys[list(self._choices)[-1]]
+        # The arrows too: an Enter behind one of them would take the other answer.
+        if event.key not in harmless and (event.is_printable or event.key in _MOVING):
+            event.stop()
+            self._deaf_until = max(self._deaf_until, event.time + IN_BURST)
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         self.action_answer(event.button.id or "")

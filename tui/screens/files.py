@@ -60,6 +60,9 @@ class FilesScreen(Screen[str | None]):
         self._rows: list[Row] = []
         """Those of the entries, made in a thread: there may be a hundred thousand."""
         self._hidden = False
+        self._came_by_tilde = False
+        """Whether nothing was typed since the `~` that led here: a `/` behind it belongs to it."""
+        self._choose_when_read = False
         self._preview: Preview | None = None
         self._abandoned = Event()
 
@@ -95,6 +98,7 @@ class FilesScreen(Screen[str | None]):
         """Read a folder and show it, with the cursor on that name."""
         self._path = path
         self._folder = None
+        self._came_by_tilde = self._choose_when_read = False
         rows = self.query_one(FileRows)
         rows.search = ""
         rows.show([Row(_ABOVE, _cells("../")), Row("", _cells("reading …", "muted"))])
@@ -116,8 +120,13 @@ class FilesScreen(Screen[str | None]):
         if message.cursor.startswith("."):
             self._hidden = True
         files = [entry.name for entry in message.folder.entries if entry.kind == "file" and not entry.is_hidden]
-        self._show_rows(message.cursor or (files[0] if len(files) == len(self._entries) > 0 else _WHOLE))
+        search = self.query_one(FileRows).search  # typed while it was read
+        cursor = search if search in self._entries else message.cursor
+        self._show_rows(cursor or (files[0] if len(files) == len(self._entries) > 0 else _WHOLE))
         self._show_path()
+        if self._choose_when_read:
+            self._choose_when_read = False
+            self.query_one(FileRows).action_choose()
 
     def _show_path(self) -> None:
         problem = f"  ✗ {self._folder.problem}" if self._folder and self._folder.problem else ""
@@ -133,10 +142,10 @@ class FilesScreen(Screen[str | None]):
         search = listing.search.casefold()
         hidden = self._hidden or search.startswith(".")
         rows = []
-        if not search:
+        if search in {"", _ABOVE}:
             rows.append(Row(_ABOVE, _cells("../", "title")))
-            if not folder.problem or folder.entries:
-                rows.append(Row(_WHOLE, _cells("all texts in and below this folder")))
+        if not search and (not folder.problem or folder.entries):
+            rows.append(Row(_WHOLE, _cells("all texts in and below this folder")))
         rows += [row for row in self._rows if search in row.key.casefold() and (hidden or not row.key.startswith("."))]
         if not rows:
             rows.append(Row("", _cells("nothing here has that in its name", "muted")))
@@ -156,25 +165,29 @@ class FilesScreen(Screen[str | None]):
 
     def _search(self) -> None:
         search = self.query_one(FileRows).search
+        by_tilde, self._came_by_tilde = self._came_by_tilde, False
         if search == "~":
             self.action_go_home()
-        elif search.startswith(("/", "~")) and search.endswith("/") and search != "/":
-            self.go_to_path(search)
+            self._came_by_tilde = True
+        elif search == "/" and by_tilde:
+            self.query_one(FileRows).search_for("")
         elif search == "/":
             self._show_search()
+        elif search.endswith("/"):
+            self._go_to_path(Path(search), search)
         else:
-            self._show_rows()
+            self._show_rows(search if search in self._entries else None)
 
-    def go_to_path(self, typed: str) -> None:
-        """Go to a path that was typed or pasted, if there is one."""
-        path = expand_home(typed.strip().strip("'\""))
-        path = path if path.is_absolute() else self._path / path
+    def _go_to_path(self, path: Path, typed: str) -> None:
+        """Go to a path, from here if it is none from the root, if it is there."""
+        # By its names, as the key that leads up does it: from a linked folder back to where the link is.
+        path = Path(os.path.normpath(self._path / path))
         try:
             is_folder, is_there = path.is_dir(), path.exists()
         except (OSError, ValueError):
             is_folder = is_there = False
         if is_folder:
-            self._go_to(path)
+            self._go_to(path, self._path.name if path == self._path.parent else "")
         elif is_there:
             self._go_to(path.parent, path.name)
         else:
@@ -185,7 +198,7 @@ class FilesScreen(Screen[str | None]):
     def on_paste(self, event: events.Paste) -> None:
         event.stop()
         if lines := event.text.strip().splitlines():
-            self.go_to_path(lines[0])
+            self._go_to_path(expand_home(lines[0].strip().strip("'\"")), lines[0])
 
     # ── keys ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -213,6 +226,9 @@ class FilesScreen(Screen[str | None]):
         self._go_to(Path.home())
 
     def on_row_list_chosen(self, message: RowList.Chosen) -> None:
+        if self._folder is None and self.query_one(FileRows).search:
+            self._choose_when_read = True  # what the search will find is meant, not the way up
+            return
         entry = self._entries.get(message.key)
         path = self._path / message.key if message.key != _WHOLE else self._path
         if message.key == _ABOVE or (entry is not None and entry.kind == "folder"):

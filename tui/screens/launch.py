@@ -24,11 +24,12 @@ from minigpt.inert import inert_line, inert_pane
 from minigpt.known_files import KnownFile
 from minigpt.presets import list_presets
 from tui.launch.step_meter import Measured, StepMeter, question_of
-from tui.screens.choose import ChooseScreen, Option
+from tui.screens.choose import ChooseScreen, Option, OptionRows
 from tui.screens.dialogs import Choice, ConfirmScreen
 from tui.screens.files import FilesScreen
 from tui.terminal.clipboard import copy
 from tui.widgets.key_line import KeyLine
+from tui.widgets.row_list import Cell, Row
 from tui.widgets.setting_form import CORPUS, PRESET, SettingForm, Shown
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ COMMAND_LINES = {False: 2, True: 5}
 _TELL_INTERVAL = 0.2  # seconds between two words about a long reading
 
 _OWN, _TYPED = "own", "typed"
+_PATH = "a path or pattern …"
 _READING = "reading the settings …"
 
 Answer = tuple[str, dict[str, str]] | None
@@ -165,11 +167,11 @@ class LaunchScreen(Screen[Answer]):
         options = [Option(name, name, _whereabouts(known), known.about) for name, known in KNOWN_CORPORA.items()]
         options += [
             Option(_OWN, "a text of your own …", about="choose a file, or a folder with all texts in it"),
-            Option(_TYPED, "a path or pattern …", about="type it, such as ~/texts/**/*.txt"),
+            Option(_TYPED, _PATH, about="type it, such as ~/texts/**/*.txt"),
         ]
         now = self._form.value_of(CORPUS)
         self.app.push_screen(
-            ChooseScreen("the text to learn from", options, now if now in KNOWN_CORPORA else _OWN), self._corpus_chosen
+            CorpusScreen("the text to learn from", options, now if now in KNOWN_CORPORA else _OWN), self._corpus_chosen
         )
 
     def _corpus_chosen(self, answer: str | None) -> None:
@@ -180,10 +182,10 @@ class LaunchScreen(Screen[Answer]):
             while not start.exists() and start != start.parent:
                 start = start.parent
             self.app.push_screen(FilesScreen(start), lambda path: form.set(CORPUS, path) if path else None)
-        elif answer == _TYPED:
-            form.edit()
-        elif answer:
+        elif answer in KNOWN_CORPORA:
             form.set(CORPUS, answer)
+        elif answer:
+            form.edit(answer.removeprefix(_TYPED) or None)
 
     # ── what is wrong ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -410,6 +412,19 @@ class LaunchScreen(Screen[Answer]):
 
         choices = (Choice("leave", "l", "leave"), Choice("stay", "escape", "stay"))
         self.app.push_screen(ConfirmScreen("leave?", "What you have set here will be lost.", choices), answered)
+
+
+class CorpusScreen(ChooseScreen):
+    """Asks for a corpus. What is a path, or in none of the options, is offered as what was typed for one."""
+
+    def _show(self, cursor: str | None = None) -> None:
+        super()._show(cursor)
+        rows = self.query_one(OptionRows)
+        typed = rows.search.strip()
+        # A path has to be asked for first: the example beside the last option has a `~/` in it.
+        if typed and (not rows.chosen or any(sign in typed for sign in "/~*")):
+            rows.show([Row(_TYPED + typed, (Cell(_PATH), Cell(""), Cell(typed, both_ends=True)))])
+            self.on_row_list_moved()
 
 
 class _UnwantedError(Exception):
