@@ -12,7 +12,7 @@ test: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -n 2 --dist worksteal
+	$(BIN)/pytest -n 4 --dist worksteal
 
 # Longer than CI has time for: see docs/reliability.md. `make soak SEED=7` repeats what the seed decides.
 SEED ?= $(shell date +%s)

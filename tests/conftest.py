@@ -12,7 +12,7 @@ from tests.training import tiny_config as make_tiny_config
 from tests.training import write_corpus
 
 # The machines of CI are slow and uneven: what an example costs is no failure.
-settings.register_profile("minigpt", deadline=None, max_examples=40, print_blob=True)
+settings.register_profile("minigpt", deadline=None, max_examples=30, print_blob=True)
 settings.load_profile("minigpt")
 
 

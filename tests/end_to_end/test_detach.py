@@ -83,7 +83,7 @@ def test_detached_left_and_taken_up_again(endless: Path) -> None:
     with Program(run.path) as program:
         program.wait_until("● training")
         program.press("x")
-        program.wait_until("s stop and save")
+        program.wait_until("stop and save")
         program.answer("s")
         program.wait_until("■ stopped")
         program.press("q")

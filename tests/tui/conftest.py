@@ -89,7 +89,8 @@ def snap_compare(
             accepted = None
 
         async def until_finished(pilot: Pilot[Any]) -> None:
-            await settled(pilot)
+            if press or run_before:
+                await settled(pilot)
             if run_before is not None and inspect.isawaitable(result := run_before(pilot)):
                 await result
             await pilot.pause()
