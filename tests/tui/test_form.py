@@ -68,7 +68,10 @@ def test_a_bad_value_is_said_beside_its_field(key: str) -> None:
         ({"data.corpus": "a\0b"}, {"data.corpus": "U+0000"}),
         ({"sample.prompt": "\0"}, {"sample.prompt": "U+0000"}),
         ({"sample.prompt": "caf\udce9"}, {"sample.prompt": "is not UTF-8 text"}),
-        ({"run.name": "../up", "train.seed": "-1"}, {"run.name": "letters (200 bytes), digits", "train.seed": "at least 0"}),
+        (
+            {"run.name": "../up", "train.seed": "-1"},
+            {"run.name": "letters (200 bytes), digits", "train.seed": "at least 0"},
+        ),
     ],
 )
 def test_what_is_wrong_stands_where_it_is_to_be_mended(touched: dict[str, str], problems: dict[str, str]) -> None:
