@@ -69,8 +69,8 @@ class ChatPane(Vertical):
         self._drawn = ("", "")
         self._drawing: Timer | None = None
         self._next_drawing = 0.0
-        self._scrolls = False
-        """Whether the end of the transcript is about to be shown: until then it is not where the view is."""
+        self._follows = True
+        """Whether the view stays at the end of the transcript: until the reader scrolls back, and again from there."""
         self._title = ""
         self._said = ""
         self._said_about: list[str] = []
@@ -88,6 +88,7 @@ class ChatPane(Vertical):
     def on_mount(self) -> None:
         self.query_one(PromptField).set_history(self._transcript.earlier_prompts())
         self._drawing = self.set_interval(DRAW_INTERVAL, self._draw_answer, pause=True)
+        self.watch(self.query_one("#transcript"), "scroll_y", self._has_scrolled, init=False)
         self._say("")
         self.refresh_checkpoint()
 
@@ -186,13 +187,14 @@ class ChatPane(Vertical):
         if self._drawing is not None:
             self._drawing.resume()
 
-    def _follow(self) -> None:
-        def scroll() -> None:
-            self._scrolls = False
-            self.query_one("#transcript", VerticalScroll).scroll_end(animate=False)
+    def _has_scrolled(self) -> None:
+        # Asked when the view moves and not when the text grows: then it is not at the end until the layout is done.
+        transcript = self.query_one("#transcript", VerticalScroll)
+        self._follows = transcript.max_scroll_y - transcript.scroll_y <= 1
 
-        self._scrolls = True
-        self.call_after_refresh(scroll)
+    def _follow(self) -> None:
+        self._follows = True
+        self.query_one("#transcript", VerticalScroll).scroll_end(animate=False)
 
     def _draw_answer(self) -> None:
         answer, shown = self._answer, self._shown
@@ -204,10 +206,8 @@ class ChatPane(Vertical):
         if (over or monotonic() >= self._next_drawing) and self._drawn != (text, answer.state):
             self._next_drawing = monotonic() + len(text) / 40_000
             self._drawn = (text, answer.state)
-            transcript = self.query_one("#transcript", VerticalScroll)
-            follows = self._scrolls or transcript.max_scroll_y - transcript.scroll_y <= 1
             shown.update(exchange_text(answer, ascii=self._ascii))
-            if follows:
+            if self._follows:
                 self._follow()
         if over:
             self._answer = None
