@@ -1,5 +1,7 @@
 """The engine of minigpt-tui: corpus, model, trainer and run directory. Imports nothing of Textual."""
 
+import atexit
+import gc
 import os
 
 __version__ = "0.1.0"
@@ -10,3 +12,7 @@ __version__ = "0.1.0"
 # nobody else is there (figures in docs/development.md). GNU OpenMP reads this when torch is loaded, hence here.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+# At its end Python looks through everything for garbage, which with torch loaded takes half a second before the shell
+# is back. What is frozen isn't looked at, and the system takes the memory anyway.
+atexit.register(gc.freeze)

@@ -11,7 +11,7 @@ from torch import Tensor
 from minigpt.config import Config
 from minigpt.device import Device, is_out_of_memory
 from minigpt.model import GPT
-from minigpt.optimizer import build_optimizers
+from minigpt.optimizer import apply_gradients, build_optimizers
 from minigpt.training_state import (
     on_host,
     optimizer_states,
@@ -111,7 +111,10 @@ class Learner:
     def _apply(self) -> None:
         self.half_applied = True
         for optimizer in self.optimizers:
-            self.scaler.step(optimizer)
+            if self.scaler.is_enabled():
+                self.scaler.step(optimizer)
+            else:
+                apply_gradients(optimizer)
         if self.averaged is not None:
             # A short memory at first, or the random initial weights would stay in the average for long.
             decay = min(self.config.ema_decay, (2 + self.updates) / (11 + self.updates))

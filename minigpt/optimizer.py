@@ -1,15 +1,30 @@
 """The optimizers and their learning rate."""
 
+import inspect
 import math
 from collections.abc import Iterable
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
 
 from minigpt.config import TrainConfig
 
+# torch prepares the methods of its optimizers for torch.compile when they are first called, and imports the compiler
+# for that: a second before the first step, though nothing here compiles an optimizer. A method that has a prepared
+# form already, here itself, is called as it is.
+for _prepared in (Optimizer.add_param_group, Optimizer.zero_grad, Optimizer.state_dict, Optimizer.load_state_dict):
+    _method = inspect.unwrap(_prepared)
+    _method.__dynamo_disable = _method
 
-def build_optimizers(model: nn.Module, config: TrainConfig, device_type: str) -> list[torch.optim.Optimizer]:
+
+def apply_gradients(optimizer: Optimizer) -> None:
+    """The optimizer's step, without the wrapping around `Optimizer.step` that imports torch's compiler."""
+    with torch.no_grad():
+        inspect.unwrap(type(optimizer).step)(optimizer)
+
+
+def build_optimizers(model: nn.Module, config: TrainConfig, device_type: str) -> list[Optimizer]:
     """The configured optimizer: one, or for Muon two, since it is made for matrices only.
 
     AdamW and Muon decay matrices and embeddings, not biases and norms, as in GPT-2. Every parameter has exactly one
@@ -27,7 +42,7 @@ def build_optimizers(model: nn.Module, config: TrainConfig, device_type: str) ->
         {"params": _without(others, decayed), "weight_decay": 0.0},
     ]
     betas, fused = (config.beta1, config.beta2), device_type in {"cpu", "cuda"}
-    optimizers: list[torch.optim.Optimizer] = []
+    optimizers: list[Optimizer] = []
     match config.optimizer:
         case "adamw" | "muon":
             optimizers.append(torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, fused=fused))

@@ -1,5 +1,6 @@
 """What all tests share: runs go to a temporary directory, and a training that takes a second."""
 
+import gc
 import os
 import signal
 from pathlib import Path
@@ -26,6 +27,13 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
 # The programs that the tests start are to be this checkout's, not whichever is installed.
 _ROOT = Path(__file__).resolve().parents[1]
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
+
+
+def pytest_collection_finish() -> None:
+    """Look for garbage in what the tests make, and rarely: in all of torch it takes a quarter of their time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 @pytest.fixture(autouse=True)

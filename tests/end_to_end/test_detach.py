@@ -105,7 +105,7 @@ def test_detached_from_the_beginning_and_resumed_so(endless: Path) -> None:
     """Back in the shell with the first step; `kill` stops and saves, and the log is the run's own."""
     begun = minigpt("train", "--detach", endless)
     assert begun.returncode == 0, begun.stderr
-    assert "building the model ..." in begun.stderr
+    assert "loading torch ..." in begun.stderr, "what it is waiting for"
     run = only_run()
     assert str(run.path) in begun.stdout
     first = pid_in(begun.stdout)

@@ -281,8 +281,8 @@ def test_another_run_in_its_place_is_left_alone(tmp_path: Path, corpus: Path) ->
     other = train(tiny_config(corpus, tmp_path / "other"))
     rarely = {"max_steps": 100_000, "checkpoint_interval": 100_000, "eval_interval": 100_000}
     session, run = began(tiny_config(corpus, tmp_path / "run", train=rarely))
-    send_command(run.commands_dir, "save")
-    wait_for(lambda: events(run, "saved"))  # then none is being written
+    command = send_command(run.commands_dir, "save")
+    wait_for(lambda: any(row.get("command") == command for row in events(run, "saved")))  # then none is being written
     run.path.rename(tmp_path / "moved")
     shutil.copytree(other.path, run.path)
     before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}

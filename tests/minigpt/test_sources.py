@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.training import tiny_config, write_corpus
+
 ROOT = Path(__file__).resolve().parents[2]
 ENGINE = sorted((ROOT / "minigpt").rglob("*.py"))
 SOURCES = [*ENGINE, *sorted((ROOT / "tui").rglob("*.py"))]
@@ -46,6 +48,22 @@ def test_nothing_is_unpickled(path: Path) -> None:
     dangers = re.compile(r"pickle|torch\.(load|save)\(|(?<![\w.])(eval|exec)\(|marshal|shelve|joblib")
     lines = path.read_text(encoding="utf-8").splitlines()
     assert [line for line in lines if dangers.search(line)] == []
+
+
+def test_training_does_without_the_compiler(tmp_path: Path) -> None:
+    """torch's optimizers import it when they are first used: a second that everybody waited before the first step."""
+    config = tiny_config(write_corpus(tmp_path / "corpus.txt"), tmp_path, train={"max_steps": 11})
+    (tmp_path / "tiny.toml").write_text(config.to_toml(), encoding="utf-8")
+    words = (
+        "import sys; from minigpt.cli import main; "
+        "assert not any(main(['train', sys.argv[1], '--train.optimizer', each]) for each in sys.argv[2:]); "
+        "print(*sys.modules)"
+    )
+    command = [sys.executable, "-c", words, str(tmp_path / "tiny.toml"), "adamw", "adam", "sgd", "muon"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    loaded = result.stdout.split()
+    assert "torch.optim" in loaded
+    assert {"torch._dynamo", "torch._inductor", "sympy"} & set(loaded) == set()
 
 
 def test_light_modules_stay_light() -> None:

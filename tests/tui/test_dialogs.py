@@ -7,11 +7,25 @@ from tests.tui.panes import BareApp, until
 from tui.screens.dialogs import CLOSE, Choice, ConfirmScreen
 
 DELETE = (Choice("delete", "d", "delete"), Choice("keep", "escape", "keep it"))
+GRACE = 0.5  # seconds; the tests of other things have none
 QUIT = (Choice("stop", "s", "stop"), Choice("detach", "d", "detach"), Choice("stay", "escape", "stay"))
 
 
 def screen_text(app: BareApp) -> str:
     return "\n".join(strip.text for strip in app.screen._compositor.render_strips())
+
+
+def opened(app: BareApp) -> float:
+    """When the question came up."""
+    assert isinstance(app.screen, ConfirmScreen)
+    return app.screen._deaf_until - GRACE
+
+
+def pressed(name: str, at: float) -> events.Key:
+    """A key of that moment, however long it takes until it is looked at."""
+    key = events.Key(name, name if len(name) == 1 else None)
+    key.time = at
+    return key
 
 
 async def test_a_question_is_answered_by_the_keys_it_names() -> None:
@@ -40,24 +54,24 @@ async def test_a_question_is_answered_by_the_keys_it_names() -> None:
 
 async def test_what_was_typed_for_the_screen_below_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who ended a search with Esc and went on typing `l` or `y` had left the form, and all that was set was lost."""
-    monkeypatch.setattr("tui.screens.dialogs.GRACE", 0.5)
+    monkeypatch.setattr("tui.screens.dialogs.GRACE", GRACE)
     answers: list[str | None] = []
     app = BareApp()
     async with app.run_test(size=(80, 24)) as pilot:
         for early, expected in [("y enter", "keep"), ("d escape", "keep"), ("left enter", "keep"), ("d n", "keep")]:
             app.push_screen(ConfirmScreen("sure?", "It is lost.", DELETE), answers.append)
             await pilot.pause()
-            await pilot.press(*early.split())
+            typed, answer = early.split()
+            app.post_message(pressed(typed, opened(app) + 0.1))
+            await pilot.press(answer)
             await until(pilot, lambda: answers)
             assert answers.pop() == expected, early
         question = ConfirmScreen("sure?", "It is lost.", DELETE)
         app.push_screen(question, answers.append)
         await pilot.pause()
-        opened = question._deaf_until - 0.5
+        since = opened(app)
         for seconds, stays in [(0.4, True), (0.6, True), (0.8, True), (1.2, False)]:  # one burst, and then a pause
-            key = events.Key("y", "y")
-            key.time = opened + seconds
-            app.post_message(key)
+            app.post_message(pressed("y", since + seconds))
             await pilot.pause(0.1)
             assert (app.screen is question) is stays, seconds
         assert answers == ["delete"]
