@@ -306,8 +306,6 @@ def measure_keys(variables: dict[str, str], number: int) -> list[Result]:
                 else:
                     answers[kind].append(took)
                 time.sleep(chance.uniform(0.2, 0.6))  # no rhythm that could fall in with the screen's own
-            screen.press("\x1b")
-            time.sleep(0.5)
     for kind, found in answers.items():
         if found:
             p50, p99 = _percentiles(found)
