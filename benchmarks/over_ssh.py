@@ -1,6 +1,6 @@
 """What the dashboard sends to the terminal, how fast keys answer, and how soon there is something to see.
 
-    python benchmarks/over_ssh.py                    all of it: about six minutes
+    python benchmarks/over_ssh.py                    all of it: about eight minutes
     python benchmarks/over_ssh.py bytes keys         parts of it: bytes, keys, first-frame
     python benchmarks/over_ssh.py bytes --where      which kinds of control sequences the bytes are
 
@@ -239,6 +239,15 @@ def measure_bytes(variables: dict[str, str], seconds: float, *, where: bool) -> 
     for name, flags, limit in (("default", [], 2000), ("--low-bandwidth", ["--low-bandwidth"], 500)):
         with _training(variables, name.strip("-"), flags) as screen:
             results += _count(screen, f"training, {name}", limit, SETTLED_AFTER, seconds, where=where)
+    watched = "over-ssh-watched"
+    command = [program("minigpt"), "train", "quickstart", "--train.max-steps", "1000000", "--run.name", watched]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**os.environ, **variables}) as trainer:
+        metrics = Path(variables["MINIGPT_RUNS_DIR"], watched, "metrics.jsonl")
+        while not (metrics.exists() and metrics.stat().st_size):
+            time.sleep(0.1)
+        with Screen([program(), watched], variables) as screen:
+            results += _count(screen, "watching another process", 2000, SETTLED_AFTER, seconds, where=where)
+        trainer.kill()
     run = "over-ssh-finished"
     command = [program("minigpt"), "train", "quickstart", "--train.max-steps", "60", "--run.name", run]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, **variables})

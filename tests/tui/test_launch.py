@@ -276,15 +276,23 @@ async def test_a_typed_path_takes_the_place_of_the_text_there(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("typed", ["/tmp/nu/Ow", "~/te", "texts/*", "nowhere.txt"])
-async def test_a_path_typed_into_the_list_of_texts(typed: str) -> None:
-    """The list was empty but for "nothing has that in it", and the path had to be typed again elsewhere."""
+@pytest.mark.parametrize("pasted", [False, True])
+async def test_a_path_typed_into_the_list_of_texts(typed: str, pasted: bool) -> None:
+    """The list was empty but for "nothing has that in it", and the path had to be typed again elsewhere.
+
+    Pasted it was passed over.
+    """
     app = Launching()
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
         form = app.screen.query_one(SettingForm)
         await pilot.press("down", "enter")
         await until(pilot, lambda: isinstance(app.screen, ChooseScreen))
-        await pilot.press(*typed)
+        if pasted:
+            app.post_message(events.Paste(f"{typed}\n"))
+            await until(pilot, lambda: app.screen.query_one(OptionRows).search)
+        else:
+            await pilot.press(*typed)
         (offered,) = app.screen.query_one(OptionRows).rows
         assert [cell.text for cell in offered.cells] == ["a path or pattern …", "", typed]
         await pilot.press("enter")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from rich.cells import cell_len
 from rich.text import Text
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
@@ -90,3 +91,9 @@ class OptionRows(RowList):
     def columns(self, width: int) -> tuple[int, ...]:
         rest = width - self._name_width - self._note_width - (4 if self._note_width else 2)
         return self._name_width, self._note_width, max(0, rest)
+
+    def on_paste(self, event: events.Paste) -> None:
+        """Search for what is pasted, a path for instance, as if it had been typed."""
+        event.stop()
+        if lines := event.text.strip().splitlines():
+            self.search_for(self.search + "".join(filter(str.isprintable, lines[0].strip())))
