@@ -12,7 +12,7 @@ from minigpt.rundir import RunDirectory
 from tests.recorded import recorded_run
 from tests.tui.panes import BareApp, until
 from tui.screens.dashboard import DashboardScreen
-from tui.screens.dialogs import KeysScreen
+from tui.screens.dialogs import Choice, ConfirmScreen, KeysScreen
 from tui.terminal import typeahead
 from tui.widgets.prompt import PromptField
 
@@ -59,6 +59,27 @@ async def test_keys_behind_the_one_that_opens_a_window_go_to_it(tmp_path: Path) 
         type_at_once(pilot, "question_mark", "escape", "question_mark")
         await until(pilot, lambda: isinstance(app.screen, KeysScreen))
         assert [type(each) for each in app.screen_stack[1:]] == [type(screen), KeysScreen]
+
+
+@pytest.mark.parametrize("question", [False, True])
+async def test_what_was_typed_while_another_screen_was_opened(tmp_path: Path, question: bool) -> None:
+    """`minigpt-tui RUN`, and `?` before the run was there: it was thrown away. Under a question it must be."""
+    app = BareApp()
+    async with app.run_test(size=(120, 36)) as pilot:
+        run = recorded_run(tmp_path, steps=200)
+        below = await opened(pilot, run)
+        busy = asyncio.Event()
+        below.call_later(busy.wait)  # opening the other one keeps it from taking the key
+        type_at_once(pilot, "question_mark")
+        await asyncio.sleep(0.05)
+        above = ConfirmScreen("sure?", "", (Choice("stay", "escape", "stay"),)) if question else DashboardScreen(run)
+        await app.push_screen(above)
+        busy.set()
+        if question:
+            await until(pilot, lambda: app._typed.idle)
+            assert app.screen is above
+        else:
+            await until(pilot, lambda: isinstance(app.screen, KeysScreen))
 
 
 async def test_a_key_whose_doing_takes_long_does_not_hold_up_the_next(

@@ -45,12 +45,15 @@ class TypeAhead:
             await self._next()
 
     def is_stray(self, event: events.Event) -> bool:
-        """Whether it comes up from a screen that has been closed since: what is under it was not meant.
+        """Whether it comes up from a screen that has been closed since, or over which a question has opened.
 
-        Textual would look for its binding on the screen that is there now: a `q` typed into a closing window quit.
+        Textual would look for its binding on the screen that is there now: a `q` typed into a closing window quit. A
+        dashboard that opens over the list of runs takes what was typed for it meanwhile.
         """
         screen = self._typed_for.get(event) if isinstance(event, Typed) else None
-        return screen is not None and screen is not self._app.screen
+        if screen is None or screen is self._app.screen:
+            return False
+        return self._app.screen.is_modal or screen not in self._app.screen_stack
 
     async def _next(self, *, patient: bool = True) -> None:
         # In the app's own task, as Textual does it.
