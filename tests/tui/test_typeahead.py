@@ -70,14 +70,15 @@ async def test_what_was_typed_while_another_screen_was_opened(tmp_path: Path, qu
         below = await opened(pilot, run)
         busy = asyncio.Event()
         below.call_later(busy.wait)  # opening the other one keeps it from taking the key
-        type_at_once(pilot, "question_mark")
+        type_at_once(pilot, "y" if question else "question_mark")
         await asyncio.sleep(0.05)
-        above = ConfirmScreen("sure?", "", (Choice("stay", "escape", "stay"),)) if question else DashboardScreen(run)
+        choices = (Choice("delete", "d", "delete"), Choice("keep", "escape", "keep it"))
+        above = ConfirmScreen("sure?", "", choices) if question else DashboardScreen(run)
         await app.push_screen(above)
         busy.set()
         if question:
             await until(pilot, lambda: app._typed.idle)
-            assert app.screen is above
+            assert app.screen is above, "the `y` was no answer to it"
         else:
             await until(pilot, lambda: isinstance(app.screen, KeysScreen))
 
