@@ -8,6 +8,8 @@ BIN := $(VENV)/bin
 run: $(VENV)/.installed
 	@exec $(BIN)/minigpt-tui
 
+# The programs that the tests start, a hundred of them, would each compile everything anew where that is set.
+test: export PYTHONDONTWRITEBYTECODE =
 test: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
