@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from time import monotonic
+from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
 from textual import events, on
@@ -20,6 +20,7 @@ from minigpt.presets import list_presets
 from minigpt.rundir import RunDirectory
 from tui import styles
 from tui.garbage import Garbage
+from tui.notifying import announce
 from tui.screens.dialogs import Choice, ConfirmScreen, KeysScreen, commands_of, keys_of
 from tui.screens.home import HomeScreen
 from tui.settings import AUTO, DEFAULTS, Settings, save_setting
@@ -32,8 +33,11 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from minigpt.session import TrainingSession
+    from tui.run.alerts import Alerts
+    from tui.run.following import Following
 
 WATCH_INTERVAL = 0.2  # seconds between two looks at the session's thread
+UNSEEN_INTERVAL = 1.0  # seconds between two looks at the run that is trained here while its dashboard is not open
 GARBAGE_INTERVAL = 5.0  # seconds between two thoughts of it; most of them end with the thought
 
 
@@ -98,6 +102,9 @@ class MiniGPTApp(App[None]):
         self._announced: RunDirectory | None = None
         self._from_command_line = False
         self._leaving = False
+        self._unseen: tuple[Following, Alerts] | None = None
+        """What follows the run that is trained here while its dashboard is not open."""
+        self._looked_at = 0.0
         self._handing_over: ConfirmScreen | None = None
         """What is shown until another process trains the run."""
         self.read_only = read_only
@@ -339,6 +346,7 @@ class MiniGPTApp(App[None]):
                     severity="warning",
                     markup=False,
                 )
+        self._watch_unseen(session)
         if self._handing_over is not None and (session.detach_failure or not alive):
             self._end_hand_over(session)
         if alive:
@@ -350,6 +358,26 @@ class MiniGPTApp(App[None]):
         elif session.error is not None and run is None:
             self.action_go_home()  # from the dashboard of a run that never came to be
             self._fail(session.error)
+
+    def _watch_unseen(self, session: "TrainingSession") -> None:
+        """Tell what happens to the run that is trained here while its dashboard, which tells it, is not open."""
+        from tui.run.alerts import Alerts
+        from tui.run.following import Following
+
+        run = session.run_directory
+        if run is None or any(getattr(screen, "session", None) is session for screen in self.screen_stack):
+            self._unseen = None
+            return
+        if self._unseen is None:
+            self._unseen = Following(run), Alerts()
+            self._looked_at = 0.0
+        if session.is_alive() and monotonic() - self._looked_at < UNSEEN_INTERVAL:
+            return
+        self._looked_at = monotonic()
+        following, alerts = self._unseen
+        _, events = following.poll(held=session.is_alive())
+        for alert in alerts.take(following, events, time()):
+            announce(self, alert)
 
     def _fail(self, error: BaseException) -> None:
         if not isinstance(error, UserError):

@@ -1,6 +1,7 @@
 """The app's frame and the way in: starting, refusing, asking before it quits, and what is said without a terminal."""
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -274,6 +275,26 @@ async def test_a_full_disk_costs_the_console_not_the_screen(recorded: RunDirecto
         app._watch_session()
         await pilot.pause()
         assert any("No space left" in toast.message for toast in app._notifications)
+    session.may_end.set()
+
+
+async def test_what_happens_to_the_run_is_told_without_its_dashboard(recorded: RunDirectory) -> None:
+    """Alerts came from the dashboard alone: on the home screen a training ended, or went wrong, without a word."""
+    from tui.screens.dashboard import DashboardScreen
+
+    app, session = training_app(recorded)
+    async with app.run_test(size=(120, 36)) as pilot:
+        app._watch_session()
+        assert app._unseen is not None
+        with recorded.events_file.open("a", encoding="utf-8") as events:
+            row = {"event": "notice", "kind": "spike", "step": 1990, "message": "it leapt", "time": 1.0, "attempt": 1}
+            events.write(json.dumps(row) + "\n")
+        await until(pilot, lambda: [app._watch_session(), *app._notifications][1:])
+        assert [toast.message for toast in app._notifications] == ["it leapt"]
+        app.push_screen(DashboardScreen(run=recorded, session=session))  # type: ignore[arg-type]
+        await pilot.pause()
+        app._watch_session()
+        assert app._unseen is None, "that tells it now"
     session.may_end.set()
 
 

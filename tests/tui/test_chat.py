@@ -352,6 +352,25 @@ async def test_it_follows_the_answer_only_from_the_bottom(
         assert transcript.scroll_y == place
 
 
+async def test_the_end_stays_in_view_when_there_is_less_room(
+    recorded: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second line of the prompt, or a lower window, took the last lines of the answer out of view for good."""
+    model = MadeUpModel(monkeypatch, ["line\n" * 60, "the end"])
+    model.released.set()
+    app = PaneApp(recorded)
+    async with app.run_test(size=(80, 24)) as pilot:
+        transcript = app.query_one("#transcript", VerticalScroll)
+        await ask(pilot, "a")
+        await until(pilot, lambda: app.answers and "the end" in app.answers[0])
+        await until(pilot, lambda: transcript.scroll_y == transcript.max_scroll_y > 0)
+        before = transcript.max_scroll_y
+        await pilot.press("ctrl+j", "ctrl+j")
+        await until(pilot, lambda: transcript.scroll_y == transcript.max_scroll_y > before)
+        await pilot.resize_terminal(80, 20)
+        await until(pilot, lambda: transcript.scroll_y == transcript.max_scroll_y > before + 2)
+
+
 async def test_a_read_only_run_still_chats(recorded: RunDirectory, model: MadeUpModel) -> None:
     """Guards against a transcript that cannot be written taking the answer along."""
     recorded.chat_dir.rmdir()

@@ -599,6 +599,16 @@ async def test_letters_typed_into_the_chat_are_no_commands(tmp_path):
             assert pilot.app.screen is screen
 
 
+async def test_after_the_chat_the_charts_have_the_keys(tmp_path):
+    """Nothing had them: the cursor, zoom and scale did nothing until `1` was pressed."""
+    async with dashboard(recorded_run(tmp_path)) as (pilot, screen):
+        await pilot.press("c", "escape")
+        await until(pilot, lambda: screen.focused is screen.query_one("#charts"))
+        await pilot.press("e", "c", "escape")
+        await pilot.pause()
+        assert screen.focused is None, "they are not in view"
+
+
 # ── the end, and the beginning ────────────────────────────────────────────────────────────────────────────────────
 
 

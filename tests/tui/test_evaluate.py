@@ -218,6 +218,9 @@ async def test_a_paste_beyond_measure_is_cut(run: RunDirectory) -> None:
         await pilot.pause()
         assert len(app.field.text) == LONGEST_TEXT
         assert any("--split FILE" in notification.message for notification in app._notifications)
+        app.field.select_all()
+        app.field.post_message(Paste("salt"))
+        await until(pilot, lambda: app.field.text == "salt")  # there was no room, and both were lost
 
 
 def test_it_draws_no_random_number_and_a_full_disk_is_no_failure(

@@ -289,7 +289,7 @@ async def test_a_path_typed_into_the_list_of_texts(typed: str, pasted: bool) -> 
         await pilot.press("down", "enter")
         await until(pilot, lambda: isinstance(app.screen, ChooseScreen))
         if pasted:
-            app.post_message(events.Paste(f"{typed}\n"))
+            app.post_message(events.Paste(f"'{typed}'\n"))  # as a terminal puts in what is dropped on it
             await until(pilot, lambda: app.screen.query_one(OptionRows).search)
         else:
             await pilot.press(*typed)

@@ -15,7 +15,7 @@ from minigpt.rundir import RunDirectory
 from tests.recorded import recorded_run
 from tests.tui.panes import PaneApp, settled, until
 from tui.run import notes
-from tui.run.notes import unsaved_notes
+from tui.run.notes import LONGEST, unsaved_notes
 from tui.widgets.notes import NotesField, NotesPane
 
 TEXT = "A lower rate next time.\n\n- the spike at 600 came with the long lines of the corpus\n- ask Anna\n"
@@ -214,6 +214,16 @@ async def test_what_is_no_notes_file_is_told_and_left_alone(
         app.pane.focus()
         await pilot.press("a", "ctrl+s")
         await until(pilot, lambda: run.notes_file.read_bytes() == b"good again\r\na")
+
+
+async def test_a_paste_over_all_of_it_takes_its_place(run: RunDirectory) -> None:
+    """With notes as long as may be, what was pasted found no room beside what it was to replace: both were lost."""
+    run.notes_file.write_text("x" * (LONGEST // 2))
+    async with shown(run).run_test(size=(60, 10)) as pilot:
+        await until(pilot, lambda: len(field(pilot).text) == LONGEST // 2)
+        field(pilot).select_all()
+        field(pilot).post_message(Paste("a new text"))
+        await until(pilot, lambda: field(pilot).text == "a new text")
 
 
 async def test_pasted_text_is_made_printable(run: RunDirectory) -> None:

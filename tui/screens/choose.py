@@ -96,4 +96,5 @@ class OptionRows(RowList):
         """Search for what is pasted, a path for instance, as if it had been typed."""
         event.stop()
         if lines := event.text.strip().splitlines():
-            self.search_for(self.search + "".join(filter(str.isprintable, lines[0].strip())))
+            path = lines[0].strip().strip("'\"")  # in quotes, as a terminal puts in what is dropped on it
+            self.search_for(self.search + "".join(filter(str.isprintable, path)))

@@ -1,5 +1,6 @@
 """The chat pane: a prompt, and what the model of a checkpoint makes of it."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from time import monotonic
 
@@ -7,6 +8,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.message import Message
 from textual.timer import Timer
 from textual.widgets import Input, Label, Static, TextArea
 
@@ -32,8 +34,22 @@ _LOW = 14  # lines of the pane; with fewer a long prompt must not take most of t
 MOST_EARLIER = 20  # answers of earlier conversations that are shown
 
 
+class Conversation(VerticalScroll, can_focus=False):
+    """What was asked and answered; calls `resized` when it has become higher or lower."""
+
+    def __init__(self, resized: Callable[[], None]) -> None:
+        super().__init__(id="transcript")
+        self._resized = resized
+
+    def on_resize(self) -> None:
+        self._resized()
+
+
 class ChatPane(Vertical):
     """Talks to a checkpoint of the run, the newest unless told otherwise; each answer names the one that gave it."""
+
+    class Left(Message):
+        """The user has left the chat."""
 
     BINDING_GROUP_TITLE = "Chat"
     BINDINGS = [
@@ -77,7 +93,7 @@ class ChatPane(Vertical):
         self._earlier: Static | None = None
 
     def compose(self) -> ComposeResult:
-        with VerticalScroll(id="transcript", can_focus=False):
+        with Conversation(self._conversation_resized):
             yield Static(id="chat-empty", markup=False)
         yield Static(id="chat-problem", markup=False)
         with Horizontal(classes="prompt-row"):
@@ -192,9 +208,18 @@ class ChatPane(Vertical):
         transcript = self.query_one("#transcript", VerticalScroll)
         self._follows = transcript.max_scroll_y - transcript.scroll_y <= 1
 
+    def _conversation_resized(self) -> None:
+        # Lower it shows less of the end, and nothing has scrolled.
+        if self._follows:
+            self._follow()
+
     def _follow(self) -> None:
+        def scroll() -> None:
+            if self._follows:  # the reader may have scrolled back meanwhile
+                self.query_one("#transcript", VerticalScroll).scroll_end(animate=False, immediate=True)
+
         self._follows = True
-        self.query_one("#transcript", VerticalScroll).scroll_end(animate=False)
+        self.call_after_refresh(scroll)
 
     def _draw_answer(self) -> None:
         answer, shown = self._answer, self._shown
@@ -350,6 +375,7 @@ class ChatPane(Vertical):
             self._say("")
         else:
             self.screen.set_focus(None)
+            self.post_message(self.Left())
 
     def action_scroll_transcript(self, pages: int) -> None:
         """Scroll the conversation by so many pages."""

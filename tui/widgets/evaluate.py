@@ -56,7 +56,7 @@ class TextField(TextArea):
         event.prevent_default()
         event.stop()
         text = inert(event.text.replace("\r\n", "\n").replace("\r", "\n"), tabs=True)
-        room = LONGEST_TEXT - len(self.text)
+        room = max(0, LONGEST_TEXT - len(self.text) + len(self.selected_text))
         if len(text) > room:
             self.notify(
                 f"The field takes {LONGEST_TEXT:,} characters: the rest was left out. "
@@ -64,7 +64,7 @@ class TextField(TextArea):
                 severity="warning",
                 markup=False,
             )
-        result = self.replace(text[: max(0, room)], *self.selection, maintain_selection_offset=False)
+        result = self.replace(text[:room], *self.selection, maintain_selection_offset=False)
         self.move_cursor(result.end_location)
 
 

@@ -39,7 +39,7 @@ class NotesField(TextArea):
         if self.read_only:
             return
         text = inert(event.text.replace("\r\n", "\n").replace("\r", "\n"), tabs=True)
-        room = max(0, _MOST_PASTED - len(self.text))
+        room = max(0, _MOST_PASTED - len(self.text) + len(self.selected_text))
         if len(text) > room:
             self.notify(
                 f"The notes take {_MOST_PASTED:,} characters: the rest was left out.",

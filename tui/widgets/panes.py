@@ -204,6 +204,11 @@ class RunPanes(Vertical):
     def on_resize(self, event: "events.Resize") -> None:
         self._arrange()
 
+    def on_chat_pane_left(self) -> None:
+        """Give the keys to the charts, if they stand beside the chat."""
+        if self.is_in_view("charts"):
+            self._made["charts"].focus()
+
     # ── what they show ────────────────────────────────────────────────────────────────────────────────────────
 
     def draw_charts(self, following: Following) -> bool:
