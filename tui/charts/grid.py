@@ -107,12 +107,15 @@ def in_ascii(text: str) -> str:
 def fitted(entries: Iterable[tuple[str, int]], room: int) -> list[tuple[str, int]]:
     """As many of a legend's entries as find room, each with two cells before it, the most important ones first.
 
-    An entry consists of parts with " · " between them. Where room is short those with the most parts lose one at the
-    end, the last of them first; then the last ones go altogether.
+    An entry consists of parts with " · " between them. Where room is short the average is told by its sign alone; then
+    those with the most parts lose one at the end, the last of them first; then the last ones go altogether.
     """
     chosen = [(text.split(" · "), role) for text, role in entries if text]
     # Each part takes three cells besides its own: those of the mark between it and the next.
     excess = sum(cell_len(part) + 3 for parts, _ in chosen for part in parts) - room
+    if excess > 0:
+        chosen = [([part.replace(f"{SOLID} EMA ", f"{SOLID} ") for part in parts], role) for parts, role in chosen]
+        excess = sum(cell_len(part) + 3 for parts, _ in chosen for part in parts) - room
     while excess > 0 and (most := max((len(parts) for parts, _ in chosen), default=1)) > 1:
         excess -= cell_len(next(parts for parts, _ in reversed(chosen) if len(parts) == most).pop()) + 3
     while chosen and excess > 0:
