@@ -20,7 +20,6 @@ from minigpt.presets import list_presets
 from minigpt.rundir import RunDirectory
 from tui import styles
 from tui.garbage import Garbage
-from tui.notifying import announce
 from tui.screens.dialogs import Choice, ConfirmScreen, KeysScreen, commands_of, keys_of
 from tui.screens.home import HomeScreen
 from tui.settings import AUTO, DEFAULTS, Settings, save_setting
@@ -361,6 +360,7 @@ class MiniGPTApp(App[None]):
 
     def _watch_unseen(self, session: "TrainingSession") -> None:
         """Tell what happens to the run that is trained here while its dashboard, which tells it, is not open."""
+        from tui.notifying import announce
         from tui.run.alerts import Alerts
         from tui.run.following import Following
 

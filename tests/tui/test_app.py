@@ -212,11 +212,20 @@ async def test_what_the_palette_offers_is_done_where_the_key_is_bound(
 ) -> None:
     """Everything has a key and stands in the palette; chosen there, it must reach the same part of the screen."""
     app = MiniGPTApp()
-    async with app.run_test() as pilot:
+    async with app.run_test(size=(120, 36)) as pilot:
         app.open_run(recorded)
         await until(pilot, lambda: bool(app.screen.query("#sample")))
+        await until(pilot, lambda: app.screen.focused is app.screen.query_one("#charts"))
         commands = {command.title: command.callback for command in app.get_system_commands(app.screen)}
         assert {"Chat", "Resume", "Older sample", "Detach"} & set(commands) == {"Chat", "Resume", "Older sample"}
+        # By the name in the tabs too, and what the parts do that do not have the keys.
+        assert {
+            "Console",
+            "Config",
+            "Maximise",
+            "Chat: several",
+            "Zoom in",
+        } <= set(commands)
         resumed: list[RunDirectory | None] = []
         monkeypatch.setattr(MiniGPTApp, "ask_and_resume", lambda _, run: resumed.append(run))
         commands["Resume"]()

@@ -75,13 +75,13 @@ class DashboardScreen(Screen[None]):
         Binding("c", "focus_chat", "chat", tooltip="go to the chat", priority=True),
         Binding("e", "turn_to('evaluate')", "evaluate a checkpoint, or a text; again: the charts", show=False),
         Binding("t", "turn_to('epochs')", "the table of epochs; again: the charts", show=False),
-        Binding("m", "maximise", "the whole place for this pane, or back", show=False),
+        Binding("m", "maximise", "maximise", show=False, tooltip="the whole place for this pane, or back"),
         Binding("o,ctrl+o", "choose_checkpoint", "choose the checkpoint that answers and is evaluated", show=False),
         Binding("left_square_bracket", "leaf(-1)", "older sample", show=False, key_display="["),
         Binding("right_square_bracket", "leaf(1)", "newer sample", show=False, key_display="]"),
         Binding("escape", "leave_main", "close the notice, or back to the charts", show=False),
         *(
-            Binding(str(number), f"show_pane('{name}')", pane.meaning, show=False)
+            Binding(str(number), f"show_pane('{name}')", pane.title, show=False, tooltip=pane.meaning)
             for number, (name, pane) in enumerate(PANES.items(), 1)
         ),
     ]

@@ -7,12 +7,13 @@ from rich.table import Table
 from rich.text import Text
 from textual import events
 from textual._time import get_time
+from textual.actions import parse
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.dom import DOMNode
 from textual.screen import ModalScreen, Screen
-from textual.widgets import Button, Static
+from textual.widgets import Button, Input, Static, TextArea
 
 from minigpt.inert import inert_pane
 
@@ -183,20 +184,35 @@ class Command:
 
 
 def commands_of(screen: Screen[object]) -> list[Command]:
-    """Everything that a key does on a screen now, each once, with its key; moving about within a part is left out."""
+    """Everything that a key does on a screen, each once, with its key; moving about within a part is left out.
+
+    First what it does now, then what it would do in the other parts that are in view.
+    """
     commands: dict[tuple[int, str], Command] = {}
-    for active in screen.active_bindings.values():
-        binding = active.binding
-        meaning = _declared(type(active.node)).get((binding.action, binding.description))
-        if meaning is None or not active.enabled or _moves(binding.action):
-            continue
+
+    def add(node: DOMNode, binding: Binding, part: str) -> None:
+        meaning = _declared(type(node)).get((binding.action, binding.description))
+        if meaning is None or _moves(binding.action):
+            return
         key = screen.app.get_key_display(binding)
         title = binding.description[:1].upper() + binding.description[1:]
         named = "" if meaning == binding.description else f"{meaning} · "
         commands.setdefault(
-            (id(active.node), binding.action),
-            Command(title, f"{named}key {key}", binding.action, active.node),
+            (id(node), binding.action),
+            Command(f"{part}: {title.lower()}" if part else title, f"{named}key {key}", binding.action, node),
         )
+
+    for active in screen.active_bindings.values():
+        if active.enabled:
+            add(active.node, active.binding, "")
+    for node in screen.query("*"):
+        part = node.BINDING_GROUP_TITLE
+        if part and node.is_on_screen and not isinstance(node, Input | TextArea):  # what is done while typing there
+            for bindings in node._bindings.key_to_bindings.values():
+                for binding in bindings:
+                    _, name, parameters = parse(binding.action)
+                    if node.check_action(name, parameters):
+                        add(node, binding, part)
     return list(commands.values())
 
 
