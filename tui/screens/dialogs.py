@@ -13,7 +13,7 @@ from textual.binding import Binding
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.dom import DOMNode
 from textual.screen import ModalScreen, Screen
-from textual.widgets import Button, Input, Static, TextArea
+from textual.widgets import Button, Static
 
 from minigpt.inert import inert_pane
 
@@ -188,6 +188,8 @@ def commands_of(screen: Screen[object]) -> list[Command]:
 
     First what it does now, then what it would do in the other parts that are in view.
     """
+    from textual.widgets import Input, TextArea  # too large for the first frame
+
     commands: dict[tuple[int, str], Command] = {}
 
     def add(node: DOMNode, binding: Binding, part: str) -> None:
