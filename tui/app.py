@@ -10,6 +10,7 @@ from textual import events, on
 from textual.app import App, SystemCommand
 from textual.binding import Binding
 from textual.driver import Driver
+from textual.filter import LineFilter, Monochrome
 from textual.message import Message
 from textual.screen import Screen
 from textual.timer import Timer
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 WATCH_INTERVAL = 0.2  # seconds between two looks at the session's thread
 UNSEEN_INTERVAL = 1.0  # seconds between two looks at the run that is trained here while its dashboard is not open
+OTHER_STYLES_AFTER = 0.7  # seconds from the first frame: behind the first plot of the run that the command line names
 GARBAGE_INTERVAL = 5.0  # seconds between two thoughts of it; most of them end with the thought
 
 
@@ -88,6 +90,7 @@ class MiniGPTApp(App[None]):
         self.theme = DARK.name if settings.theme == AUTO else settings.theme
         styles.prepare(self)
         self._styled_for = self.theme
+        self._without_colors: LineFilter | None = None
         self._frames = Frames()
         self._garbage = Garbage(monotonic())
         self._typed = TypeAhead(self, super().on_event)
@@ -123,11 +126,25 @@ class MiniGPTApp(App[None]):
 
     def first_frame_painted(self) -> None:
         """Begin what the command line asked for, now that there is something to look at."""
-        self.call_later(styles.load_others, self)
         self.set_interval(GARBAGE_INTERVAL, lambda: self._garbage.look(monotonic()))
-        if self._target is not None:
+        if self._target is None:
+            self.call_later(styles.load, self, styles.ALL)
+        else:
             self._from_command_line = True
             self._begin(Start.from_command_line(self._target, self._options))
+            self.call_later(styles.load, self, styles.DASHBOARD)
+            self.set_timer(OTHER_STYLES_AFTER, lambda: self.call_later(styles.load, self, styles.ALL))
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        filters = super().get_line_filters()
+        if not self.no_color:
+            return filters
+        if self._without_colors is None:
+            from tui.terminal.no_color import WithoutColors
+
+            self._without_colors = WithoutColors(lambda: self.styles.background)
+        # In the place of Textual's own, whose greys are colours too.
+        return [self._without_colors if isinstance(each, Monochrome) else each for each in filters]
 
     def get_driver_class(self) -> type[Driver]:
         from tui.terminal.driver import Driver as OwnDriver

@@ -4,6 +4,7 @@ Parsing all of them takes about as long as drawing that frame.
 """
 
 import asyncio
+from collections.abc import Iterable
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -13,6 +14,9 @@ ALL = sorted(Path(__file__).parent.rglob("*.tcss"))
 _FIRST = frozenset({"home", "row_table", "key_line"})
 FIRST: list[str | PurePath] = [path for path in ALL if path.stem in _FIRST]
 """Those of the home screen and of what stands on it."""
+_DASHBOARD = frozenset({"dashboard", "panes", "charts", "memory", "sample", "chat", "prompt", "sampling"})
+DASHBOARD: list[Path] = [path for path in ALL if path.stem in _DASHBOARD]
+"""Those of a dashboard that has just been opened."""
 
 _MOST_PARSED = 1024
 
@@ -25,9 +29,9 @@ def prepare(app: App[Any]) -> None:
     app.stylesheet._parse_cache.maxsize = _MOST_PARSED
 
 
-async def load_others(app: App[Any]) -> None:
-    """Read the styles that the first frame did without, one by one, so that keys come in between."""
-    others = [path for path in ALL if not app.stylesheet.has_source(str(path))]
+async def load(app: App[Any], paths: Iterable[Path]) -> None:
+    """Read styles that the frames so far did without, one by one, so that keys come in between."""
+    others = [path for path in paths if not app.stylesheet.has_source(str(path))]
     for path in others:
         app.stylesheet.read(path)
         app.stylesheet.parse()

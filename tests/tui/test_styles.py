@@ -43,7 +43,7 @@ async def test_the_others_come_behind_the_first_frame() -> None:
     async with app.run_test(size=(120, 36)) as pilot:
         await pilot.press("question_mark")
         await until(pilot, lambda: isinstance(app.screen, KeysScreen))
-        await styles.load_others(app)
+        await styles.load(app, styles.ALL)
         assert all(app.stylesheet.has_source(str(path)) for path in styles.ALL)
         await settled(pilot)
         late = looks_of(app)

@@ -1,17 +1,18 @@
 """The themes: everything in them can be read, and each terminal gets one that it can show."""
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from rich.color import Color as RichColor
 from rich.color import ColorSystem
+from rich.style import Style
 from textual.color import Color
 from textual.theme import BUILTIN_THEMES, Theme
 
 import tui
 from tui.settings import AUTO
+from tui.terminal.no_color import without_colors
 from tui.theme import DARK, LIGHT, SIXTEEN, THEMES, theme_for, theme_names
 
 BACKGROUNDS = ("background", "surface", "panel")
@@ -70,14 +71,8 @@ def used_shades() -> set[tuple[str, float]]:
     return found
 
 
-def without_colour(color: Color) -> Color:
-    """What NO_COLOR makes of it: Textual turns colours into greys."""
-    return color.monochrome
-
-
-@pytest.mark.parametrize("shown", [lambda color: color, without_colour], ids=["colours", "NO_COLOR"])
 @pytest.mark.parametrize("theme", [DARK, LIGHT], ids=lambda theme: theme.name)
-def test_what_the_styles_make_of_the_colours_can_be_read(theme: Theme, shown: Callable[[Color], Color]) -> None:
+def test_what_the_styles_make_of_the_colours_can_be_read(theme: Theme) -> None:
     """A share of a colour is nearer to the background than the colour itself: muted text was too pale on light grounds.
 
     Of frames, axes and the curve behind the smoothed one less is asked.
@@ -92,7 +87,7 @@ def test_what_the_styles_make_of_the_colours_can_be_read(theme: Theme, shown: Ca
         for ground in ("background",) if is_line else BACKGROUNDS:
             background = Color.parse(variables[ground])
             color = background.blend(seen(variables[name], background), share, alpha=1.0)
-            ratio = contrast(shown(color), shown(background))
+            ratio = contrast(color, background)
             assert ratio >= (2 if is_line else 4.5), f"${name} {share:.0%} on {ground} of {theme.name}: {ratio:.2f}"
 
 
@@ -128,3 +123,29 @@ def test_the_theme_to_begin_with(chosen: str, colors: str | None, expected: str)
 def test_every_theme_that_can_be_chosen_has_a_name() -> None:
     assert theme_names()[:3] == ["minigpt-dark", "minigpt-light", "minigpt-16"]
     assert set(BUILTIN_THEMES) <= set(theme_names())
+
+
+@pytest.mark.parametrize("theme", THEMES, ids=lambda theme: theme.name)
+def test_without_colours_what_is_chosen_is_reversed_and_all_else_is_not(theme: Theme) -> None:
+    """In greys the chosen row had a background of its own; without any colour it would be like the others."""
+    variables = {**theme.to_color_system().generate(), **theme.variables}
+    ground = Color.parse(variables["background"]).brightness
+
+    def shown(letters: str, behind: str, **attributes: bool) -> Style:
+        style = Style(color=variables[letters], bgcolor=variables[behind], **attributes)
+        seen = without_colors(style, ground)
+        assert seen.color is None
+        assert seen.bgcolor is None
+        return seen
+
+    assert shown("block-cursor-foreground", "block-cursor-background").reverse
+    assert shown("background", "foreground").reverse
+    assert not shown("background", "foreground", reverse=True).reverse
+    assert shown("foreground", "background", reverse=True).reverse
+    for behind in BACKGROUNDS:
+        for letters in TEXTS:
+            assert not shown(letters, behind).reverse
+        bold = shown("foreground", behind, bold=True)
+        assert bold.bold
+        assert not bold.dim
+    assert shown("panel-lighten-1", "background").dim  # frames stay behind what they frame

@@ -52,6 +52,7 @@ NOTICE_TIMEOUT = 10.0
 ABSENCE_SHOWN = 90.0  # seconds that it is told what happened meanwhile
 LOW = 18  # rows, below which the progress has one line
 BITE_INTERVAL = 0.1  # while a long run is being read
+FIRST_BITES = 0.15  # seconds of reading without a pause before a picture says how far it is
 LATER_PANES_AFTER = 1.5  # seconds from the first picture until what it did without is imported
 
 
@@ -152,7 +153,7 @@ class DashboardScreen(Screen[None]):
             since = self.session.offsets["events"] if self.session else 0
             self._reading = Following(run, since, keep_cache=not self._read_only)
         following = self._reading
-        following.poll()
+        await _read_for_a_picture(following, 0.0 if self._bites else FIRST_BITES)
         if following.behind and self._bites is None:
             self._bites = self.set_interval(BITE_INTERVAL, self._look)
         if following.behind and not following.is_preview:
@@ -539,3 +540,12 @@ def _load_later_panes() -> None:
             load_later_panes()
 
     Thread(target=load, name="later panes", daemon=True).start()
+
+
+async def _read_for_a_picture(following: Following, longest: float) -> None:
+    """Read on until there is something to show, for so many seconds at most."""
+    deadline = monotonic() + longest
+    following.poll()
+    while following.behind and not following.is_preview and monotonic() < deadline:
+        await asyncio.sleep(BATCH_TIME)
+        following.poll()
