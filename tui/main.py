@@ -27,7 +27,8 @@ Flags, in any place:
   --low-bandwidth  draw seldom, for slow connections
   --no-mouse       leave the mouse to the terminal
 
-The settings file keeps the last four for good: docs/settings.md. NO_COLOR=1 takes the colours away.
+The settings file keeps the last four for good: docs/settings.md. NO_COLOR=1 takes the colours away, ACCESSIBLE=1 does
+what --plain does.
 Press ? in the program for its keys. Without a screen: minigpt train
 """
 
@@ -89,12 +90,12 @@ def _settings(flags: frozenset[str]) -> "Settings":
     from dataclasses import replace
 
     from tui.settings import load_settings
-    from tui.terminal.abilities import draws_braille
+    from tui.terminal.abilities import draws_braille, is_read_aloud
 
     settings = load_settings()
     return replace(
         settings,
-        plain=settings.plain or "--plain" in flags,
+        plain=settings.plain or "--plain" in flags or is_read_aloud(),
         ascii=settings.ascii or "--ascii" in flags or not draws_braille(),
         low_bandwidth=settings.low_bandwidth or "--low-bandwidth" in flags,
         mouse=settings.mouse and "--no-mouse" not in flags,

@@ -50,7 +50,7 @@ def wait_for(condition: Callable[[], object], seconds: float = PATIENCE) -> None
 
 def environment(changes: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
     """This process's environment with changes, and without what tells the program a size or takes its colours away."""
-    dropped = ("COLUMNS", "LINES", "NO_COLOR")
+    dropped = ("COLUMNS", "LINES", "NO_COLOR", "ACCESSIBLE")
     kept = {name: value for name, value in os.environ.items() if name not in dropped}
     return {**kept, "TERM": "xterm-256color", "COLORTERM": "truecolor", **changes}
 

@@ -113,9 +113,13 @@ def test_without_the_mouse_no_mouse_mode_is_set(way: str, settings: dict[str, st
         assert MOUSE_MODES.search(program.output)
 
 
-@pytest.mark.parametrize("arguments", [["--plain"], []])
-def test_lines_instead_of_a_screen(arguments: list[str], run: RunDirectory, settings: dict[str, str]) -> None:
-    variables = {**settings, **({} if arguments else {"TERM": "dumb"})}
+@pytest.mark.parametrize(
+    ("arguments", "variables"), [(["--plain"], {}), ([], {"TERM": "dumb"}), ([], {"ACCESSIBLE": "1"})]
+)
+def test_lines_instead_of_a_screen(
+    arguments: list[str], variables: dict[str, str], run: RunDirectory, settings: dict[str, str]
+) -> None:
+    variables = {**settings, **variables}
     for target, expected in ((run.name, "finished at step 2,000"), (None, "minigpt-tui --plain RUN")):
         with Program(*([target] if target else []), *arguments, variables=variables) as program:
             assert program.wait() == 0

@@ -26,6 +26,11 @@ def can_draw() -> bool:
     return _term() not in _WITHOUT_CURSOR
 
 
+def is_read_aloud() -> bool:
+    """Whether somebody has said, for all programs, that a screen reader reads the terminal: no terminal tells."""
+    return os.environ.get("ACCESSIBLE", "") not in ("", "0")
+
+
 def draws_braille() -> bool:
     """Whether the characters that charts are made of can be sent to it, and are likely to be in its font."""
     encoding = (getattr(sys.__stdout__, "encoding", None) or "utf-8").lower()
