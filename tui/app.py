@@ -386,7 +386,7 @@ class MiniGPTApp(App[None]):
             self._unseen = None
             return
         if self._unseen is None:
-            self._unseen = Following(run), Alerts()
+            self._unseen = Following(run, session.offsets["events"]), Alerts()
             self._looked_at = 0.0
         if session.is_alive() and monotonic() - self._looked_at < UNSEEN_INTERVAL:
             return
@@ -437,6 +437,7 @@ class MiniGPTApp(App[None]):
                         Choice("detach", "d", "detach"),
                         Choice("stay", "escape", "stay"),
                     ),
+                    applies=lambda: self.training,
                 ),
                 self._quit_answered,
             )

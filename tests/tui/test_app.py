@@ -98,6 +98,17 @@ async def test_quitting_asks_while_this_process_trains(key: str, recorded: RunDi
         assert not app.abandoned
 
 
+async def test_the_question_goes_with_the_training_that_it_is_about(recorded: RunDirectory) -> None:
+    """A run that finished under it was still said to be trained, and could be detached."""
+    app, session = training_app(recorded)
+    async with app.run_test() as pilot:
+        await pilot.press("q")
+        assert isinstance(app.screen, ConfirmScreen)
+        session.may_end.set()
+        await until(pilot, lambda: isinstance(app.screen, HomeScreen))
+        assert not app._exit
+
+
 async def test_a_second_ctrl_c_does_not_wait_for_the_saving(recorded: RunDirectory) -> None:
     """Guards the way out when a disk hangs."""
     app, session = training_app(recorded)

@@ -466,7 +466,11 @@ class DashboardScreen(Screen[None]):
 
         question = "The training is ended after a checkpoint of this step. It can be resumed later."
         choices = (Choice("stop", "s", "stop and save"), Choice("stay", "escape", "go on training"))
-        self.app.push_screen(ConfirmScreen("Stop this run?", question, choices), answered)
+        following = self._following
+        self.app.push_screen(
+            ConfirmScreen("Stop this run?", question, choices, applies=lambda: following is None or following.is_live),
+            answered,
+        )
 
     def action_resume(self) -> None:
         """Go on with a run that has ended; one that has finished needs to be made longer for that."""

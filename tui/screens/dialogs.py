@@ -1,6 +1,6 @@
 """The small windows over a screen: a question or a message, and the help on keys."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rich.table import Table
@@ -34,6 +34,8 @@ GRACE = 0.5
 IN_BURST = 0.3
 """Seconds after such a key within which the next one still belongs to the same burst."""
 
+LOOK_INTERVAL = 0.5  # seconds between two looks whether a question still applies
+
 _KEY_NAMES = {"escape": "Esc", "enter": "Enter"}
 _MOVING = {"left", "right", "up", "down", "tab", "shift+tab"}
 
@@ -43,7 +45,7 @@ class ConfirmScreen(ModalScreen[str]):
 
     The last choice is the harmless one: it has the focus, and `n` stands for it too. Of two choices the first has `y`
     besides its own key. Without any choice it stays until the app takes it away. What is typed too early to be an
-    answer can only give the harmless one.
+    answer can only give the harmless one. Once `applies` no longer holds, it gives that answer itself.
     """
 
     # The last choice is the harmless one: an Enter typed too early must not stop a run.
@@ -53,9 +55,17 @@ class ConfirmScreen(ModalScreen[str]):
         Binding("right,down", "app.focus_next", "the next answer", show=False),
     ]
 
-    def __init__(self, title: str, text: str, choices: Sequence[Choice] = (CLOSE,)) -> None:
+    def __init__(
+        self,
+        title: str,
+        text: str,
+        choices: Sequence[Choice] = (CLOSE,),
+        *,
+        applies: Callable[[], bool] | None = None,
+    ) -> None:
         super().__init__()
         self._title = title
+        self._applies = applies
         self._text = text
         self._choices = {choice.answer: choice for choice in choices}
         self._deaf_until = 0.0
@@ -83,6 +93,12 @@ class ConfirmScreen(ModalScreen[str]):
 
     def on_mount(self) -> None:
         self._deaf_until = get_time() + GRACE
+        if self._applies is not None:
+            self.set_interval(LOOK_INTERVAL, self._withdraw)
+
+    def _withdraw(self) -> None:
+        if self._applies is not None and not self._applies() and self.is_current:
+            self.dismiss(list(self._choices)[-1])
 
     def on_key(self, event: events.Key) -> None:
         """Give only the harmless answer to who went on typing when the question came up."""
