@@ -26,6 +26,7 @@ from tui.screens.dashboard import DashboardScreen
 HERE = Path(__file__).parent
 SIZES = ((120, 36), (80, 24), (200, 60))
 PRESET = "shakespeare-cpu"
+TEXT = [{" ": "space"}.get(letter, letter) for letter in "To be, or not to be: that is the question."]
 NOTES = "Warm-up of 100 steps is enough.\n\nNext: dropout 0.1, since train and val part from step 1,000 on.\n"
 
 
@@ -82,6 +83,10 @@ async def main() -> None:
             await pictures_of_a_run(pilot, app)
             await pilot.press("escape", "escape")
             await take(pilot, "home")
+            await pilot.press("down", "R")
+            await pilot.pause(1.0)
+            await take(pilot, "changes")
+            await pilot.press("escape", "home")
             await pictures_of_other_screens(pilot, app)
             app.request_stop()
             assert app.session is not None
@@ -103,14 +108,23 @@ async def pictures_of_a_run(pilot: Pilot[None], app: MiniGPTApp) -> None:
     for letter in NOTES:
         await pilot.press({"\n": "enter", " ": "space"}.get(letter, letter))
     await pilot.press("escape")
-    for pane in ("notes", "configuration", "events", "epochs"):
+    for pane in ("notes", "configuration", "events", "epochs", "console"):
         await dashboard.action_show_pane(pane)
         await take(pilot, pane)
+    await dashboard.action_show_pane("evaluate")
+    await pilot.press("ctrl+s")
+    await pilot.pause(15.0)
+    await pilot.press("enter", *TEXT, "ctrl+e")
+    await pilot.pause(5.0)
+    await take(pilot, "evaluate")
+    await pilot.press("escape", "escape")
+    await pictures_of_the_chat(pilot)
     await pilot.press("1", "2", "m", "enter")
     await take(pilot, "sample")
     await pilot.press("enter", "m", "1", "question_mark")
     await take(pilot, "keys")
     await pilot.press("escape")
+    await pictures_of_dialogs(pilot)
     run = dashboard.run_directory
     assert run is not None
     kept = [str(checkpoint.step) for checkpoint in run.checkpoints()]
@@ -127,6 +141,29 @@ async def pictures_of_a_run(pilot: Pilot[None], app: MiniGPTApp) -> None:
     await pilot.pause(0.5)
     if isinstance(app.screen, AskSeveralScreen):
         await pilot.press("escape")
+
+
+async def pictures_of_the_chat(pilot: Pilot[None]) -> None:
+    """The chat alone: an answer, how it went on, and how well the model predicts a text."""
+    await pilot.press("c", *"JULIET:", "enter")
+    await pilot.pause(8.0)
+    await pilot.press("ctrl+g")
+    await pilot.pause(8.0)
+    await pilot.press(*TEXT, "ctrl+e")
+    await pilot.pause(5.0)
+    await pilot.press("escape", "3", "m")
+    await take(pilot, "chat")
+    await pilot.press("escape", "escape", "1")
+
+
+async def pictures_of_dialogs(pilot: Pilot[None]) -> None:
+    """What is asked and chosen over the dashboard."""
+    for name, key in (("metrics", "v"), ("checkpoints", "o"), ("question", "q"), ("palette", "ctrl+p")):
+        await pilot.press(key)
+        await pilot.pause(1.0)
+        await take(pilot, name)
+        await pilot.press("escape")
+        await pilot.pause(0.5)
 
 
 async def pictures_of_other_screens(pilot: Pilot[None], app: MiniGPTApp) -> None:

@@ -18,7 +18,7 @@ _BLOCK = 32 << 10  # bytes read at each of them: the row of an evaluation is lik
 _TAIL = 64 << 10
 _WORTH_A_PROCESS = 4 << 20  # bytes; fewer are read in half a second
 _BITE = 1 << 16  # bytes; what this holds the interpreter's lock for is not noticed
-_indexings = threading.Semaphore(2)  # at a time, however many runs are compared
+_indexing = threading.Lock()  # one file at a time, however many runs are compared
 
 
 def preview_of(path: Path) -> Metrics | None:
@@ -112,7 +112,7 @@ class LongRead:
         if metrics.read_cache():
             self.cached = metrics.offset
         if self._rest() > _WORTH_A_PROCESS:
-            with _indexings:
+            with _indexing:
                 self._index()
         # What has been written meanwhile; everything, if there could be no such process.
         before = -1
@@ -132,6 +132,6 @@ class LongRead:
             if self._stopped or not metrics.begins_with(os.fstat(file.fileno()).st_ino):
                 return
             with closing(Indexing(file, metrics.offset)) as indexing:
-                for end, batch in indexing.batches():
-                    if self._stopped or not metrics.go_on(batch, end):
+                for begin, end, batch in indexing.batches():
+                    if self._stopped or begin != metrics.offset or not metrics.go_on(batch, end):
                         return

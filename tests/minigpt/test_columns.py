@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minigpt import long_metrics, metrics_cache
+from minigpt import indexing, long_metrics, metrics_cache
 from minigpt.columns import Column, Part, Table, batch_of
 from minigpt.indexing import Indexing
 from minigpt.journal import JournalTail, Row, rows_in
@@ -254,11 +254,36 @@ def test_read_beside_what_else_goes_on(path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_the_process_itself_gives_columns(path: Path) -> None:
     """Otherwise the test above would pass by reading everything row by row."""
-    write(path, regular(9000))
-    with path.open("rb") as file, contextlib.closing(Indexing(file, 0)) as indexing:
-        said = list(indexing.batches())
-    assert said[-1][0] == path.stat().st_size and len(said) > 1
-    assert sum(len(batch.parts[0].steps) for _, batch in said if batch is not None) == 9000
+    write(path, regular(20000))
+    with path.open("rb") as file, contextlib.closing(Indexing(file, 0)) as processes:
+        said = list(processes.batches())
+    ends = [end for _, end, _ in said]
+    assert [begin for begin, _, _ in said] == [0, *ends[:-1]] and ends[-1] == path.stat().st_size and len(said) > 2
+    assert sum(len(batch.parts[0].steps) for _, _, batch in said if batch is not None) == 20000
+
+
+@given(st.lists(st.integers(0, 40), max_size=40), st.integers(0, 3), st.booleans())
+def test_the_bites_are_all_of_the_file(lengths: list[int], offset_lines: int, torn: bool) -> None:
+    """A line on the border of two bites must be in one of them, once; behind one that is too long for that they end."""
+    lines = [b"x" * length + b"\n" for length in lengths]
+    offset = sum(map(len, lines[:offset_lines]))
+    with tempfile.TemporaryFile() as file, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(indexing, "_BITE", 24)
+        patch.setattr(indexing, "_LONGEST", 16)
+        file.write(b"".join(lines) + (b"yyy" if torn else b""))
+        file.flush()
+        end = offset
+        for bite in range(100):
+            begin, data = indexing._lines_of(file.fileno(), offset, bite)
+            if not data:
+                break
+            assert begin == end
+            end += len(data)
+            file.seek(begin)
+            assert data == file.read(len(data)) and data.endswith(b"\n")
+        if end < sum(map(len, lines)):
+            assert max(lengths) >= 16
+        assert end in {offset, *(sum(map(len, lines[:count])) for count in range(len(lines) + 1))}
 
 
 def test_a_process_that_is_killed_leaves_the_rest_to_the_reader(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,7 +295,7 @@ def test_a_process_that_is_killed_leaves_the_rest_to_the_reader(path: Path, monk
         for number, said in enumerate(batches(self)):
             yield said
             if number == 1:
-                self._process.kill()
+                self._processes[0].kill()
 
     monkeypatch.setattr(Indexing, "batches", killed)
     reading = read_long(path)
@@ -314,7 +339,7 @@ def test_reading_ends_when_nobody_wants_it_any_more(path: Path, monkeypatch: pyt
     reading = LongRead(path)
     reading._thread.join(60)
     assert not reading._thread.is_alive() and reading.metrics is None
-    assert began[0]._process.returncode is not None
+    assert all(process.returncode is not None for process in began[0]._processes)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")

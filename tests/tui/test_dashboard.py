@@ -538,6 +538,7 @@ async def test_a_long_run_is_read_in_bites(tmp_path, monkeypatch):
     monkeypatch.setattr("tui.run.metrics_feed.BITE", 10_000)
     monkeypatch.setattr("tui.run.following.BITE", 10_000)
     monkeypatch.setattr("tui.run.following._POLL_TIME", 0.0)
+    monkeypatch.setattr("tui.screens.dashboard.FIRST_BITES", 0.0)
     notices = []
     write = DashboardScreen._write_notice
     monkeypatch.setattr(DashboardScreen, "_write_notice", lambda self, text: notices.append(text) or write(self, text))
