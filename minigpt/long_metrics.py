@@ -16,6 +16,7 @@ _FEWEST_PLACES = 64
 _PREVIEW_TIME = 0.2  # seconds after which the preview has as many places as it has
 _BLOCK = 32 << 10  # bytes read at each of them: the row of an evaluation is likely to be in it
 _TAIL = 64 << 10
+_HEAD_START = 0.6  # seconds from the preview until the rest is read
 _WORTH_A_PROCESS = 4 << 20  # bytes; fewer are read in half a second
 _BITE = 1 << 16  # bytes; what this holds the interpreter's lock for is not noticed
 _indexing = threading.Lock()  # one file at a time, however many runs are compared
@@ -79,7 +80,7 @@ class LongRead:
         self.cached = 0
         """Up to which offset the cache beside the file knows it."""
         self._path = path
-        self._stopped = False
+        self._stopped = threading.Event()
         self._reading = Metrics(path)
         self._thread = threading.Thread(target=self._run, name="reading metrics", daemon=True)
         self._thread.start()
@@ -95,7 +96,7 @@ class LongRead:
 
     def stop(self) -> None:
         """Read no further. Returns at once."""
-        self._stopped = True
+        self._stopped.set()
 
     def _run(self) -> None:
         read = Metrics(self._path)  # nothing of it, should something go wrong: whoever polls then reads it all
@@ -104,19 +105,20 @@ class LongRead:
             self._read()
             read = self._reading
         finally:
-            if not self._stopped:
+            if not self._stopped.is_set():
                 self.metrics = read
 
     def _read(self) -> None:
         metrics = self._reading
         if metrics.read_cache():
             self.cached = metrics.offset
-        if self._rest() > _WORTH_A_PROCESS:
+        # Not beside whoever draws the preview: the processes take every core.
+        if self._rest() > _WORTH_A_PROCESS and not self._stopped.wait(_HEAD_START):
             with _indexing:
                 self._index()
         # What has been written meanwhile; everything, if there could be no such process.
         before = -1
-        while not self._stopped and metrics.offset != before:
+        while not self._stopped.is_set() and metrics.offset != before:
             before = metrics.offset
             metrics.poll(_BITE)
 
@@ -129,9 +131,9 @@ class LongRead:
     def _index(self) -> None:
         metrics = self._reading
         with suppress(OSError), open_regular(self._path) as file:
-            if self._stopped or not metrics.begins_with(os.fstat(file.fileno()).st_ino):
+            if self._stopped.is_set() or not metrics.begins_with(os.fstat(file.fileno()).st_ino):
                 return
             with closing(Indexing(file, metrics.offset)) as indexing:
                 for begin, end, batch in indexing.batches():
-                    if self._stopped or begin != metrics.offset or not metrics.go_on(batch, end):
+                    if self._stopped.is_set() or begin != metrics.offset or not metrics.go_on(batch, end):
                         return

@@ -230,6 +230,12 @@ def test_columns_that_go_apart_keep_their_own_steps() -> None:
 # ── by a process, and a preview ───────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.fixture(autouse=True)
+def no_head_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody draws a preview here."""
+    monkeypatch.setattr(long_metrics, "_HEAD_START", 0)
+
+
 def read_long(path: Path) -> LongRead:
     reading = LongRead(path)
     reading._thread.join(60)
