@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from textual.command import CommandList
 from textual.pilot import Pilot
 from textual.widgets import Static
 
@@ -22,6 +23,9 @@ from tui.app import MiniGPTApp
 from tui.screens.dialogs import ConfirmScreen, KeyGroup, KeysScreen, keys_of
 from tui.screens.home import HomeScreen
 from tui.start import _from_command_line, names_run
+
+
+SIZES = [(80, 24), (120, 36)]
 
 
 class MadeUpSession(threading.Thread):
@@ -420,7 +424,10 @@ async def hide_home(pilot: Pilot[None]) -> None:
     await until(pilot, lambda: pilot.app.focused is None)
 
 
-def test_looks_of_the_question(snap_compare: Callable[..., bool], recorded: RunDirectory) -> None:
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_looks_of_the_question(
+    snap_compare: Callable[..., bool], recorded: RunDirectory, size: tuple[int, int]
+) -> None:
     """Guards the dialog."""
     session = MadeUpSession(recorded)
 
@@ -433,11 +440,12 @@ def test_looks_of_the_question(snap_compare: Callable[..., bool], recorded: RunD
         await pilot.press("q")
         await until(pilot, lambda: app.focused is not None and app.focused.id == "stay")
 
-    assert snap_compare(MiniGPTApp(), terminal_size=(80, 24), run_before=ask)
+    assert snap_compare(MiniGPTApp(), terminal_size=size, run_before=ask)
     session.may_end.set()
 
 
-def test_looks_of_the_keys(snap_compare: Callable[..., bool]) -> None:
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_looks_of_the_keys(snap_compare: Callable[..., bool], size: tuple[int, int]) -> None:
     """Guards the help's two columns."""
 
     async def ask(pilot: Pilot[None]) -> None:
@@ -452,4 +460,23 @@ def test_looks_of_the_keys(snap_compare: Callable[..., bool]) -> None:
         )
         await pilot.pause()
 
-    assert snap_compare(MiniGPTApp(), terminal_size=(80, 24), run_before=ask)
+    assert snap_compare(MiniGPTApp(), terminal_size=size, run_before=ask)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("what", ["commands", "themes"])
+def test_looks_of_the_palette(snap_compare: Callable[..., bool], what: str, size: tuple[int, int]) -> None:
+    """Guards how it looks with our themes, and that it has room."""
+
+    async def search(pilot: Pilot[None]) -> None:
+        await hide_home(pilot)
+        app = pilot.app
+        if what == "themes":
+            app.action_change_theme()
+        else:
+            await pilot.press("ctrl+p")
+        await until(pilot, lambda: app.screen.query(CommandList))
+        await pilot.press(*("dark" if what == "themes" else "train"))
+        await until(pilot, lambda: app.screen.query_one(CommandList).option_count > (0 if what == "themes" else 5))
+
+    assert snap_compare(MiniGPTApp(), terminal_size=size, run_before=search)

@@ -210,7 +210,8 @@ def test_lines_are_read_as_in_a_file_or_as_on_the_command_line() -> None:
             typed_settings([line])
 
 
-def test_looks(snap_compare: Callable[..., bool], tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [(80, 24), (120, 36)], ids=str)
+def test_looks(snap_compare: Callable[..., bool], tmp_path: Path, size: tuple[int, int]) -> None:
     """Guards the window, with a message in it."""
     run = recorded_run(tmp_path, ended="stopped", steps=900)
 
@@ -228,4 +229,4 @@ def test_looks(snap_compare: Callable[..., bool], tmp_path: Path) -> None:
         pilot.app.screen.query_one("#home").display = False
         await ask(pilot)
 
-    assert snap_compare(MiniGPTApp(), terminal_size=(80, 24), run_before=hidden)
+    assert snap_compare(MiniGPTApp(), terminal_size=size, run_before=hidden)
