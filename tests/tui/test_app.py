@@ -24,7 +24,6 @@ from tui.screens.dialogs import ConfirmScreen, KeyGroup, KeysScreen, keys_of
 from tui.screens.home import HomeScreen
 from tui.start import _from_command_line, names_run
 
-
 SIZES = [(80, 24), (120, 36)]
 
 
