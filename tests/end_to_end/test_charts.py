@@ -153,6 +153,14 @@ def test_zoom_scale_and_axis_where_there_is_little_room(run: RunDirectory) -> No
             program.press("a")
             program.wait_until(lambda first=first: axis(program).startswith(f"{first} 0"))  # type: ignore[misc]
 
+        # All metrics at a glance, by pages, with the same cursor; Escape would first take that away.
+        program.press("V")
+        program.wait_until(lambda: "metrics 1–" in program.text and "─ accuracy (%) " in program.text)
+        program.press("\x1b[6~")
+        program.wait_until(lambda: "─ bits per byte " in program.text and "─ loss ─" not in program.text)
+        program.press("V")
+        program.wait_until(lambda: "─ loss ─" in program.text and "metrics" not in program.text)
+
         program.press("2")
         program.wait_until(lambda: "· at the cursor" in program.text and EARLY in program.text)
         program.press(ESCAPE)

@@ -24,4 +24,4 @@ def _picture(following: Following, name: str, logarithmic: bool) -> Picture:
     view = ChartView(logarithmic=frozenset({name} if logarithmic else ()))
     run, quantity = Traces(following), quantities(["train_loss", "val_loss"])[name]
     picture = picture_of([run], quantity, view, None)
-    return replace(picture, legend=(*picture.legend, *mark_legend(run, [quantity])))
+    return replace(picture, legend=(*picture.legend, *mark_legend([run], [quantity])))

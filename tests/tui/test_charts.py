@@ -12,15 +12,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.color import ColorSystem
 from textual.pilot import Pilot
-from textual.widgets import OptionList
+from textual.widgets import Static
 
 from minigpt.journal import JournalWriter, Row
 from minigpt.rundir import RunDirectory
 from tests.recorded import recorded_run
 from tests.tui.panes import PaneApp, settled
-from tui.charts.grid import CURSOR, FIRST_RUN, PROBLEM, RUNS, TRAIN
+from tui.charts.grid import CURSOR, FIRST_RUN, MARK, PROBLEM, RUNS, TRAIN
 from tui.run.following import Following
+from tui.screens.choose import ChooseScreen
 from tui.widgets.charts import ChartsPane
+from tui.widgets.row_list import RowList
 
 SIZES = [(80, 20), (69, 32)]  # what a dashboard has for it in terminals of 80×24 and 120×36
 
@@ -82,7 +84,7 @@ async def test_it_shows_loss_and_perplexity_first(tmp_path: Path) -> None:
         async with pane_of(recorded_run(tmp_path / str(size)), size=size) as (_, pane, _):
             assert pane.shown == ["loss", "perplexity"]
             assert "train 1.1052" in title_of(pane, "loss") and "val 1.4614" in title_of(pane, "loss")
-            assert "★ best 1.2828 · at 1,250" in foot_of(pane) and "EMA 0.8" in foot_of(pane)
+            assert "★ best 1.2828 · at step 1,250" in foot_of(pane) and "EMA 0.8" in foot_of(pane)
 
 
 async def test_a_large_place_has_more_charts(tmp_path: Path) -> None:
@@ -111,7 +113,7 @@ async def test_the_cursor_reads_all_charts_and_says_where_it_is(tmp_path: Path) 
         await pilot.press("escape")
         await pilot.pause()
         assert pane.cursor_step is None and holder.moved[-1] is None
-        assert not pane.check_action("drop_cursor", ())
+        assert not pane.check_action("take_back", ())
 
 
 async def test_zoom_pan_and_following(tmp_path: Path) -> None:
@@ -178,6 +180,33 @@ async def test_smoothing_is_said_and_shown_while_the_cursor_is_there(tmp_path: P
             assert "not smoothed" in foot_of(pane) and "⠤ train 1.1052" in title_of(pane, "loss")
 
 
+async def test_the_average_at_the_cursor_has_room_in_four_charts(tmp_path: Path) -> None:
+    """At 120×36, maximised, all four stand in two columns: beside the evaluation the average had no room, and went."""
+    run, *others = several(tmp_path, 3)
+    async with pane_of(run, size=(120, 32)) as (pilot, pane, holder):
+        await pilot.press("left", *["ctrl+left"] * 2)
+        step = pane.cursor_step
+        assert step is not None
+        loss = holder.runs[0]
+        trained = dict(zip(*(column.tolist() for column in loss.series("train_loss")), strict=True))[step]
+        average = pane._runs[0].reading("train_loss", "step", step, 0.8)
+        assert average is not None and average.smoothed is not None
+        top = text_of(pane).splitlines()[0]
+        assert f"{trained:.4f} ⠤{average.smoothed:.4f} " in top
+        assert f"{np.exp(trained):.4f} ⠤{np.exp(average.smoothed):.4f} " in top
+        # And of three runs, of which the titles have room for three digits, the foot says all of the chosen chart.
+        pane.show([loss, *map(following, others)])
+        top = text_of(pane).splitlines()[0]
+        for number, title in enumerate(("─ loss ─", "─ perplexity ─")):
+            numbers = [trained, average.smoothed] if not number else [np.exp(trained), np.exp(average.smoothed)]
+            assert title in top and "1 {:.2f}⠤{:.2f} ─ 2 ".format(*numbers) in top
+        assert top.count("─ 3 ") == 2
+        assert f"loss:  1 ● 01-otter  {trained:.4f} ⠤{average.smoothed:.4f} · ● " in text_of(pane)
+        assert "2 ■ 02-otter  " in text_of(pane) and "3 ◆ 03-otter  " in foot_of(pane)
+        await pilot.press("down")
+        assert f"perplexity:  1 ● 01-otter  {np.exp(trained):.4f} ⠤{np.exp(average.smoothed):.4f} · ● " in text_of(pane)
+
+
 async def test_a_value_of_another_step_than_the_cursor_says_so(tmp_path: Path) -> None:
     """Where the title was longer, after a zoom, an evaluation of another step was shown as one of the cursor's."""
     for size in (*SIZES, (60, 20)):
@@ -186,8 +215,8 @@ async def test_a_value_of_another_step_than_the_cursor_says_so(tmp_path: Path) -
             assert (pane.cursor_step or 0) < 2000 and pane.view.is_zoomed
             for name in ("loss", "perplexity"):
                 title = title_of(pane, name)
-                assert "val" not in title or " at 2,000 " in title
-            assert "at 2,000" in title_of(pane, "loss")
+                assert "●" not in title or " at 2,000 " in title or "@2,000 " in title
+            assert "2,000 " in title_of(pane, "loss")
 
 
 async def test_a_cursor_out_of_view_is_told_of(tmp_path: Path) -> None:
@@ -237,15 +266,69 @@ async def test_other_metrics(tmp_path: Path) -> None:
         assert pane.shown == ["loss", "learning_rate"]
         await pilot.press("N")
         assert pane.shown == ["loss", "perplexity"]
-        await pilot.press("v")
-        await pilot.pause()
-        choices = pilot.app.screen.query_one(OptionList)
-        names = [str(choices.get_option_at_index(at).prompt).split("  ")[0] for at in range(choices.option_count)]
-        choices.highlighted = names.index("memory of the process")
-        await pilot.press("enter")
-        await pilot.pause()
-        assert pane.shown == ["loss", "memory_rss"]
-        assert "412 MiB" in title_of(pane, "memory of the process (MiB)")
+        # The list is searched by typing, as the other lists are, with or without a slash; also by the file's names.
+        for typed, found in (("/mem", "memory_rss"), ("grad", "grad_norm"), ("/val_bp", "bpc"), ("zzz", "bpc")):
+            await pilot.press("v")
+            await pilot.pause()
+            assert pilot.app.screen.query_one(RowList).chosen == str(pane.metric_names.index(pane.shown[1]))
+            await pilot.press(*typed)
+            # The line below is of what was found, also where that took another's place in the same row.
+            assert typed != "grad" or str(pilot.app.screen.query_one("#choose-about", Static).content) == "grad_norm"
+            await pilot.press("enter")
+            await pilot.pause()
+            if typed == "zzz":
+                await pilot.press("escape", "escape")
+            assert pane.shown == ["loss", found] and not isinstance(pilot.app.screen, ChooseScreen)
+            if found == "memory_rss":
+                assert "412 MiB" in title_of(pane, "memory of the process (MiB)")
+
+
+async def test_all_metrics_at_a_glance(tmp_path: Path) -> None:
+    """Metrics could be had one by one alone: guards the pages, with one cursor and one axis for all, and the way back."""
+    run = recorded_run(tmp_path, ended="", steps=1600)
+    async with pane_of(run, size=(80, 20)) as (pilot, pane, holder):
+        await pilot.press("down", "n", "V")
+        chosen, seen = ["loss", "learning_rate"], list[str]()
+        assert title_of(pane, "learning rate") and f"metrics 1–6 of {len(pane.metric_names)} " in foot_of(pane)
+        await pilot.press("left", "ctrl+left")
+        for page in range(2):
+            seen += pane.shown
+            for tile, area in pane._tiles:
+                assert tile.width >= 34 and tile.height >= 6 and area is not None and area.bounds == (0.0, 2000.0)
+                inside = pane._grid.roles[tile.row : tile.row + tile.height, tile.column : tile.column + tile.width]
+                assert (inside == CURSOR).any()
+            await pilot.press(*["pagedown"] * (1 + page))
+        assert seen == pane.metric_names
+        # The keys that choose what one chart shows have nothing to choose here.
+        await pilot.press("n", "v")
+        assert not isinstance(pilot.app.screen, ChooseScreen) and seen[-4:] == pane.shown
+        # The grid keeps its size where the last page is not full, and takes in what is new.
+        assert [tile.height for tile, _ in pane._tiles] == [6] * 4 and all(tile.width < 41 for tile, _ in pane._tiles)
+        metrics = JournalWriter(run.metrics_file)
+        metrics.append({"step": 1610, "attempt": 2, "train_loss": 1.0, "a_new_one": 3.0})
+        metrics.close()
+        holder.runs[0].poll()
+        pane.show(holder.runs)
+        assert "─ a new one ─" in text_of(pane)
+        await pilot.press("pageup")
+        assert pane.shown == seen[:6]
+        # Escape takes back one thing at a time.
+        await pilot.press("escape")
+        assert pane.cursor_step is None and pane.shown == seen[:6]
+        await pilot.press("escape")
+        assert pane.shown == chosen and not pane.check_action("take_back", ())
+        await pilot.press("V", "V", "pagedown", "N")
+        assert pane.shown == ["loss", "perplexity"]
+
+
+async def test_all_metrics_of_several_runs_in_a_large_place(tmp_path: Path) -> None:
+    """Guards that all stand on one page where they have the room, the widget being that of the comparison too."""
+    for size, ascii in (((120, 32), True), ((200, 56), False)):
+        async with pane_of(*several(tmp_path / str(size), 3), size=size, ascii=ascii) as (pilot, pane, _):
+            await pilot.press("V")
+            assert pane.shown == pane.metric_names and text_of(pane).isascii() == ascii
+            lines = text_of(pane).splitlines()
+            assert lines[-2].startswith(f" metrics 1{'-' if ascii else '–'}10 of 10 ") and "03-otter" in lines[-1]
 
 
 async def test_mouse(tmp_path: Path) -> None:
@@ -354,6 +437,36 @@ async def test_several_runs_are_told_apart_without_colours(tmp_path: Path) -> No
         assert step is not None and f"step {step:,}" in text_of(pane)
 
 
+async def test_what_happened_to_each_of_several_runs_is_marked_in_its_colour(tmp_path: Path) -> None:
+    """Only the best steps were: checkpoints, resumptions and alerts were those of a single run."""
+    first = recorded_run(tmp_path / "first")
+    troubled = troubled_run(tmp_path / "second")
+    events = JournalWriter(troubled.events_file)
+    events.append({"event": "saved", "step": 1400, "attempt": 2})
+    events.close()
+    async with pane_of(first, troubled, size=(116, 34)) as (pilot, pane, _):
+
+        def roles_of(mark: str, row: int | None = None) -> set[int]:
+            rows = np.s_[:15] if row is None else np.s_[row : row + 1]
+            return set(pane._grid.roles[rows][pane._grid.codes[rows] == ord(mark)].tolist())
+
+        shared, own = MARK, {FIRST_RUN, FIRST_RUN + 1}
+        assert roles_of("★") == own and roles_of("▲") == roles_of("×", 1) == roles_of("↺", 1) == {FIRST_RUN + 1}
+        assert roles_of("┊") == {FIRST_RUN}, "a mark, and no line through the other's curve"
+        assert roles_of("!", 1) == {FIRST_RUN + 1} and roles_of("◇", 1) == {*own, shared}
+        for entry in ("★ best", "× not finite", "▲ spike", "↺ went back", "┊ resumed", "! alert", "◇ saved"):
+            assert entry in text_of(pane).splitlines()[-2]
+        # The cursor says whose they are, without colours too.
+        await pilot.press("left", *["ctrl+left"] * 5)
+        while (pane.cursor_step or 0) > 1000:
+            await pilot.press("left")
+        assert " · ┊1 ◇1 · epoch" in text_of(pane)
+        await pilot.press("ctrl+left")
+        while (pane.cursor_step or 0) > 750:
+            await pilot.press("left")
+        assert " · ▲2 ↺2 Δ2 ◇12 · epoch" in text_of(pane)
+
+
 async def test_a_spike_of_one_step_is_seen_in_one_run_among_several(tmp_path: Path) -> None:
     """Only smoothed lines were drawn of them, in which a spike of one step vanishes."""
     runs = several(tmp_path, 3)
@@ -439,6 +552,9 @@ keys = st.lists(
             "a",
             "w",
             "W",
+            "V",
+            "pageup",
+            "pagedown",
             "escape",
         ]
     ),
@@ -474,9 +590,11 @@ async def test_no_file_no_size_and_no_key_breaks_it(  # type: ignore[no-untyped-
 # ── looks ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("size", [(80, 24), (120, 36)], ids=str)
-@pytest.mark.parametrize("what", ["plain", "zoomed", "troubled", "several", "ascii"])
-def test_looks(snap_compare: Callable[..., bool], tmp_path: Path, size: tuple[int, int], what: str) -> None:
+LOOKS = [(what, size) for what in ("plain", "zoomed", "troubled", "several", "ascii") for size in [(80, 24), (120, 36)]]
+
+
+@pytest.mark.parametrize(("what", "size"), [*LOOKS, ("all", (120, 36))], ids=str)
+def test_looks(snap_compare: Callable[..., bool], tmp_path: Path, what: str, size: tuple[int, int]) -> None:
     """The charts as a pane that fills the terminal."""
     makes: dict[str, Callable[[], list[RunDirectory]]] = {
         "several": lambda: several(tmp_path, 3),
@@ -491,6 +609,8 @@ def test_looks(snap_compare: Callable[..., bool], tmp_path: Path, size: tuple[in
         pane.show(holder.runs)
         if what == "zoomed":
             await pilot.press("plus", "left", "ctrl+left", "left", "left", "down", "l")
+        if what == "all":
+            await pilot.press("V", "left", "ctrl+left")
         await settled(pilot)
 
     assert snap_compare(holder.app, terminal_size=size, run_before=show)

@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -20,7 +22,9 @@ from tui import styles
 from tui.comparison import caution, differences, standing
 from tui.run.following import Following
 from tui.screens.compare import CompareScreen, Differences, Leaderboard
+from tui.settings import DEFAULTS
 from tui.theme import DARK
+from tui.widgets.charts import ChartsPane
 
 CONFIG = '[run]\nname = "{name}"\n[data]\ncorpus = "the-play"\n[model]\nn_layer = {layers}\ndropout = {dropout}\n[train]\nmax_steps = 2000\nlearning_rate = {rate}\n'
 
@@ -61,6 +65,7 @@ class Comparing(App[None]):
         self.register_theme(DARK)
         self.theme = DARK.name
         self.read_only = read_only
+        self.settings = DEFAULTS
         self.opened: list[str] = []
         self._compared = runs
 
@@ -232,6 +237,33 @@ async def test_a_live_run_is_followed(three: list[RunDirectory], runs: Path) -> 
             assert "1 in training" in str(app.screen.query_one("#compare-title").render())
             append(live.metrics_file, {"step": 1010, "attempt": 1, "val_loss": 0.25, "elapsed": 101.0})
             await until(pilot, lambda: board(app)[0][:3] == ["live", "0.2500", "1,010"])
+
+
+async def test_with_low_bandwidth_it_is_drawn_as_seldom_as_the_dashboard(
+    three: list[RunDirectory], runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The comparison of a live run was sent every few seconds all the same."""
+    import tui.screens.compare as module
+
+    live = make(runs, "live", steps=1000)
+    app = Comparing([three[0], live])
+    app.settings = replace(DEFAULTS, low_bandwidth=True)
+    metrics = JournalWriter(live.metrics_file)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await shown(pilot)
+        screen, drawn, told = app.screen, list[int](), list[int]()
+        assert isinstance(screen, CompareScreen)
+        began, seconds = monotonic(), 0
+        charts, board = screen.query_one(ChartsPane), screen.query_one(Leaderboard)
+        monkeypatch.setattr(module, "monotonic", lambda: began + seconds)
+        monkeypatch.setattr(screen, "call_after_refresh", lambda draw: draw())
+        monkeypatch.setattr(charts, "show", lambda _: drawn.append(seconds))
+        monkeypatch.setattr(board, "show_runs", lambda _: told.append(seconds))
+        for seconds in range(20, 140):
+            metrics.append({"step": 1000 + seconds, "attempt": 1, "train_loss": 1.0})
+            screen._look()
+        assert 3 <= len(drawn) <= 5 and 9 <= len(told) <= 13
+    metrics.close()
 
 
 async def test_a_run_that_vanishes_leaves_the_others(three: list[RunDirectory]) -> None:

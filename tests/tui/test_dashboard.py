@@ -435,7 +435,7 @@ async def test_pausing_and_going_on(tmp_path):
             assert commands_of(run) == ["pause"]
             answer_all(run, "paused")
             await until(pilot, lambda: "paused" in words_of(screen, "#header"), 1.0)
-            assert "Paused." in toasts(pilot.app)
+            await until(pilot, lambda: "Paused." in toasts(pilot.app), 1.0)
             await pilot.press("p")
             assert commands_of(run) == ["resume"]
             answer_all(run, "continued")

@@ -309,6 +309,15 @@ async def test_an_enter_behind_a_path_in_one_burst(folder: Path) -> None:
         assert app.answers == [str(folder / "verse.txt")]
 
 
+async def test_a_preview_that_comes_while_the_screen_is_taken_down(folder: Path) -> None:
+    """Its parts go one by one: with the list still there, the preview's were not, and the program ended with a trace."""
+    app = Picking(folder)
+    async with app.run_test() as pilot:
+        await read(pilot, folder)
+        await files(app).query_one("#files-facts").remove()
+        files(app)._show_preview(Preview(folder / "letters.txt", "41 characters"))
+
+
 async def test_a_slash_behind_what_is_no_folder(folder: Path) -> None:
     """It says so and stays; a path from the root can be typed next."""
     app = Picking(folder)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tui.charts.grid import BEST, CURSOR, PROBLEM, RAW, RECOVERY, TRAIN, VAL, Grid, fitted, in_ascii
+from tui.charts.grid import BEST, CURSOR, MARK, PROBLEM, RAW, RECOVERY, TRAIN, VAL, Grid, fitted, in_ascii
 from tui.charts.plot import Line, Picture, draw, draw_framed, frame_of
 from tui.charts.reduce import Points
 from tui.charts.scale import axis_labels, axis_ticks, labels_of
@@ -38,8 +38,8 @@ def value_labels(grid: Grid) -> list[str]:
 @example([0.0], 4, 3, False, 0)
 def test_any_data_draws_at_any_size(values, width, height, logarithmic, end):
     """plotext raised on an inf, on the logarithm of 0 and on nothing at all, and took the app down with it."""
-    best = ((0.0, values[0]),) if values else ()
-    picture = picture_of(values, logarithmic=logarithmic, end=end, best=best, recoveries=(20,), cursor=30.0)
+    points = (("★", BEST, ((0.0, values[0]),)),) if values else ()
+    picture = picture_of(values, logarithmic=logarithmic, end=end, points=points, recoveries=(20,), cursor=30.0)
     for one in (picture, dataclasses.replace(picture, bounds=(15.0, 45.0), unit=1024.0)):
         grid = draw(one, width, height)
         assert grid.codes.shape == grid.roles.shape == (height, width)
@@ -101,7 +101,7 @@ def test_points_lie_on_their_line():
 
 
 def test_best_and_recovery_are_marked_by_shape():
-    grid = draw(picture_of(np.linspace(3, 1, 50), best=((300, 1.8),), recoveries=(200,)), 60, 12)
+    grid = draw(picture_of(np.linspace(3, 1, 50), points=(("★", BEST, ((300, 1.8),)),), recoveries=(200,)), 60, 12)
     assert chr(grid.codes[grid.roles == BEST][0]) == "★"
     assert chr(grid.codes[grid.roles == RECOVERY][0]) == "┊"
 
@@ -268,10 +268,24 @@ def test_marks_keep_to_a_row_of_their_own():
         assert (grid.roles == TRAIN).any()
 
 
+def test_a_mark_that_several_runs_share_has_the_colour_of_none():
+    """The first run's checkpoints hid those of the others, which have them at the same steps mostly."""
+    marks = (("◇", TRAIN, (0.0, 200.0)), ("◇", VAL, (200.0, 400.0)))
+    broken = np.array([2.0, float("nan"), 2.0, float("nan"), 2.0])
+    lines = tuple(
+        Line(Points.of(np.arange(5) * 100 + shift, broken), role, broken=role)
+        for role, shift in ((TRAIN, 0), (VAL, 200))
+    )
+    grid = draw(Picture("", lines, marks=marks, end=600), 60, 12)
+    for mark, expected in (("◇", [TRAIN, MARK, VAL]), ("×", [TRAIN, MARK, VAL])):
+        assert grid.roles[1][grid.codes[1] == ord(mark)].tolist() == expected
+
+
 @given(st.lists(any_float, max_size=30), st.integers(0, 90), st.integers(0, 20))
 def test_without_braille_everything_is_ascii(values, width, height):
     """Guards --ascii: one character that the terminal lacks moves all that stands to the right of it."""
-    picture = picture_of(values, best=((0, 1.0),), recoveries=(20,), rollbacks=(30,), spikes=((40, 3.0),), cursor=10.0)
+    points = (("▲", PROBLEM, ((40, 3.0),)), ("★", BEST, ((0, 1.0),)))
+    picture = picture_of(values, points=points, recoveries=(20,), rollbacks=(30,), cursor=10.0)
     picture = dataclasses.replace(picture, legend=(("⠤ train 1.5 · EMA 1.4", TRAIN),), marks=(("◇", VAL, (10.0,)),))
     for row in text_of(draw(picture, width, height, ascii=True)):
         assert row.isascii()
@@ -299,6 +313,10 @@ def test_a_legend_short_of_room_loses_details_before_entries():
     assert [text for text, _ in fitted(entries, 33)] == ["train 1.5", "val 1.6", "× NaN"]
     assert [text for text, _ in fitted(entries, 22)] == ["train 1.5", "val 1.6"]
     assert fitted(entries, 3) == []
+    # What has a shorter way to be said is told so before anything is left out.
+    ways = [(("train 1.5123 · EMA 1.4", "1.51⠤1.4"), TRAIN), ("val 1.6", VAL)]
+    assert [text for text, _ in fitted(ways, 38)] == ["train 1.5123 · EMA 1.4", "val 1.6"]
+    assert [text for text, _ in fitted(ways, 21)] == ["1.51⠤1.4", "val 1.6"]
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from tui.charts.grid import (
     SPIKE,
     TRAIN,
     VAL,
+    Said,
 )
 from tui.charts.plot import Line, Picture
 from tui.charts.quantities import LOSS, PERPLEXITY, Quantity, Series, figure
@@ -66,23 +67,17 @@ def picture_of(
     logarithmic = quantity.name in view.logarithmic
     largest = [float(line.points.values.max()) for line in lines if quantity.in_bytes and line.points.values.size]
     unit, size = quantity.unit_for(max(largest, default=0.0))
-    words = [f"{quantity.title} ({unit})" if unit else quantity.title]
-    words += ["log"] if logarithmic else []
     first = runs[0].following
     return Picture(
-        title=" · ".join(words),
+        title=f"{quantity.title} ({unit})" if unit else quantity.title,
         note=("follows" if view.follows else "stays") if view.is_zoomed else "",
         lines=tuple(lines),
         legend=tuple(legend),
-        best=_best(runs, quantity, view.axis),
-        recoveries=_places(runs, view.axis, _resumptions(runs[0].following)),
-        rollbacks=_places(runs, view.axis, _rollbacks(runs[0].following)),
-        spikes=_spikes(runs, view.axis) if quantity.name == LOSS else (),
-        marks=(
-            (ALERT, PROBLEM, _places(runs, view.axis, [step for step, _ in shown_alerts(first)])),
-            (RATE, MARK, _places(runs, view.axis, first.rate_changes)),
-            (CHECKPOINT, MARK, _places(runs, view.axis, first.saved) if quantity.name == LOSS else ()),
-        ),
+        points=_points(runs, quantity, view.axis),
+        # Lines from top to bottom say what happened to all that they cross: to one run, not to one of several.
+        recoveries=_places(runs[0], view.axis, _resumptions(first)) if len(runs) == 1 else (),
+        rollbacks=_places(runs[0], view.axis, _rollbacks(first)) if len(runs) == 1 else (),
+        marks=_marks(runs, quantity, view.axis),
         end=first.max_steps if view.axis == STEP else 0,
         bounds=None if extent is None else view.bounds(extent),
         axis=view.axis,
@@ -108,8 +103,8 @@ def weight_of(run: Traces, quantity: Quantity, series: Series, view: ChartView) 
     return view.smoothing if noisy and run.size(series.metric) >= SMOOTHED_FROM else 0.0
 
 
-def _of_one_run(run: Traces, quantity: Quantity, view: ChartView) -> tuple[list[Line], list[tuple[str, int]]]:
-    bands, lines, legend = list[Line](), list[Line](), list[tuple[str, int]]()
+def _of_one_run(run: Traces, quantity: Quantity, view: ChartView) -> tuple[list[Line], list[tuple[Said, int]]]:
+    bands, lines, legend = list[Line](), list[Line](), list[tuple[Said, int]]()
     for series in quantity.series:
         weight = weight_of(run, quantity, series, view)
         points = run.points(series.metric, view.axis)
@@ -125,18 +120,17 @@ def _of_one_run(run: Traces, quantity: Quantity, view: ChartView) -> tuple[list[
             lines.append(Line(points, TRAIN, exponential=quantity.exponential))
         if said := _said(run, quantity, series, view):
             sign = "●" if series.is_validation else HATCHED if weight else SOLID
-            said[0] = " ".join(word for word in (sign, series.label, said[0]) if word)
-            legend.append((" · ".join(said), role))
+            named = f"{sign} {series.label}".rstrip()
+            legend.append(((*(f"{named} {way}" for way in said[:3]), *(f"{sign} {way}" for way in said[2:])), role))
     return bands + lines, legend
 
 
 def _of_several(
     runs: Sequence[Traces], quantity: Quantity, view: ChartView
-) -> tuple[list[Line], list[tuple[str, int]]]:
-    lines, legend = list[Line](), list[tuple[str, int]]()
+) -> tuple[list[Line], list[tuple[Said, int]]]:
+    lines, legend = list[Line](), list[tuple[Said, int]]()
     for number, run in enumerate(runs):
         sign = run_mark(number)
-        said = list[str]()
         for series in quantity.series:
             weight = weight_of(run, quantity, series, view)
             points = run.points(series.metric, view.axis, weight)
@@ -145,7 +139,15 @@ def _of_several(
                 raw = run.points(series.metric, view.axis)
                 # Bands over each other would tell nothing, but a spike of one step is to be seen.
                 lines.insert(
-                    0, Line(raw, sign.role, excursions=True, ascii=RAW_IN_ASCII, exponential=quantity.exponential)
+                    0,
+                    Line(
+                        raw,
+                        sign.role,
+                        excursions=True,
+                        ascii=RAW_IN_ASCII,
+                        exponential=quantity.exponential,
+                        broken=sign.role,
+                    ),
                 )
             lines.append(
                 Line(
@@ -156,29 +158,58 @@ def _of_several(
                     dashed=validation,
                     ascii="-" if series.is_validation else "*",
                     exponential=quantity.exponential,
+                    broken=sign.role,
                 )
             )
-            if values := _said(run, quantity, series, view):
-                said.insert(0, f"{sign.point if series.is_validation else sign.name} {values[0]}")
-        # Side by side there is room for one value of each, if not for the sake of the cursor.
-        legend.append((" · ".join(said if view.cursor is not None else said[:1]), sign.role))
+        if ways := said_of_run(run, number, quantity, view):
+            legend.append((ways, sign.role))
     return lines, legend
 
 
-def _said(run: Traces, quantity: Quantity, series: Series, view: ChartView) -> list[str]:
-    """What the legend says of a series: its value at the cursor, or else its newest, and the average there."""
+def said_of_run(run: Traces, number: int, quantity: Quantity, view: ChartView) -> tuple[str, ...]:
+    """What is said of one run among several: all its values at the cursor, or else one, its newest."""
+    sign = run_mark(number)
+    found = []
+    for series in quantity.series:
+        if said := _said(run, quantity, series, view):
+            name = sign.point if series.is_validation else sign.name
+            found.append(tuple(f"{name} {way}" for way in said))
+    if not found:
+        return ()
+    if view.cursor is None:
+        return found[-1][0].partition(" · ")[0], found[-1][-1]
+    ways = list(zip(*found, strict=True))
+    # Before the averages the evaluation goes, which is of another step mostly.
+    return (*(" · ".join(way) for way in ways[:3]), " ".join(ways[3]), ways[2][0], ways[3][0], ways[4][0])
+
+
+def _said(run: Traces, quantity: Quantity, series: Series, view: ChartView) -> tuple[str, ...]:
+    """What the legend says of a series: its value at the cursor, or else its newest, and the average there.
+
+    In five ways, each in fewer cells, the last without the average; without anything to say none.
+    """
     weight = weight_of(run, quantity, series, view)
     place = view.cursor if view.cursor is not None else float("inf")
     reading = run.reading(series.metric, view.axis, place, weight)
     if reading is None:
-        return []
-    said = [quantity.figure(_raised(reading.value, quantity))]
+        return ()
+    value = _raised(reading.value, quantity)
+    at = ""
     if view.cursor is not None and reading.step != round(run.step_at(view.axis, view.cursor)):
         # Not a part of its own, which could be left out: without it the value would be taken for the cursor's.
-        said[0] += f" at {reading.step:,}"
-    if reading.smoothed is not None:
-        said.append(f"{SOLID} EMA {quantity.figure(_raised(reading.smoothed, quantity))}")
-    return said
+        at = f" at {reading.step:,}"
+    full, brief, near = quantity.figure(value), quantity.brief(value), at.replace(" at ", "@")
+    if reading.smoothed is None:
+        return f"{full}{at}", f"{full}{at}", f"{full}{near}", f"{brief}{near}", f"{brief}{near}"
+    average = _raised(reading.smoothed, quantity)
+    smooth = quantity.figure(average)
+    return (
+        f"{full}{at} · {SOLID} EMA {smooth}",
+        f"{full}{at} · {SOLID} {smooth}",
+        f"{full} {SOLID}{smooth}{near}",
+        f"{brief}{SOLID}{quantity.brief(average)}{near}",
+        f"{brief}{near}",
+    )
 
 
 def _raised(value: float, quantity: Quantity) -> float:
@@ -188,11 +219,8 @@ def _raised(value: float, quantity: Quantity) -> float:
 # ── the marks ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _places(runs: Sequence[Traces], axis: str, steps: Sequence[int]) -> tuple[float, ...]:
-    """Where steps of the only run lie; over each other the marks of several would tell nothing."""
-    if len(runs) > 1 or not steps:
-        return ()
-    return tuple(runs[0].along(axis, np.array(steps, dtype=np.float64)).tolist())
+def _places(run: Traces, axis: str, steps: Sequence[int]) -> tuple[float, ...]:
+    return tuple(run.along(axis, np.array(steps, dtype=np.float64)).tolist())
 
 
 def _resumptions(following: Following) -> list[int]:
@@ -203,43 +231,88 @@ def _rollbacks(following: Following) -> list[int]:
     return [one.resumed_from for one in following.metrics.recoveries if one.attempt in following.rollbacks]
 
 
-def _spikes(runs: Sequence[Traces], axis: str) -> tuple[tuple[float, float], ...]:
-    spikes = runs[0].following.spikes
-    places = _places(runs, axis, [step for step, _ in spikes])
-    return tuple(zip(places, (value for _, value in spikes), strict=True)) if places else ()
-
-
-def _best(runs: Sequence[Traces], quantity: Quantity, axis: str) -> tuple[tuple[float, float], ...]:
-    if not any(series.metric == "val_loss" for series in quantity.series):
-        return ()
-    found = [(run, run.following.metrics.best) for run in runs]
-    return tuple((run.place_of(axis, best[0]), _raised(best[1], quantity)) for run, best in found if best is not None)
-
-
 def shown_alerts(following: Following) -> list[tuple[int, str]]:
     """The alerts that have no mark of their own: steps and kinds."""
     return [(step, kind) for step, kind in following.alerts if kind not in _SHOWN_ELSEWHERE]
 
 
-def mark_legend(run: Traces, quantities_shown: Sequence[Quantity]) -> list[tuple[str, int]]:
-    """What the marks in the charts of one run mean, of those that are there; the most important first."""
-    following, entries = run.following, list[tuple[str, int]]()
+def happened(following: Following) -> dict[str, list[int]]:
+    """The steps at which something happened to a run, by its mark, the most important first."""
+    return {
+        ALERT: [step for step, _ in shown_alerts(following)],
+        SPIKE: [step for step, _ in following.spikes],
+        ROLLBACK: _rollbacks(following),
+        RESUMED: _resumptions(following),
+        RATE: following.rate_changes,
+        CHECKPOINT: following.saved,
+    }
+
+
+def marks_at(runs: Sequence[Traces], axis: str, place: float, within: float) -> str:
+    """What happened to which of several runs about a place: marks, each with the names of its runs."""
+    names = dict.fromkeys(happened(runs[0].following), "")
+    for number, run in enumerate(runs):
+        for mark, steps in happened(run.following).items():
+            if any(abs(one - place) < within for one in _places(run, axis, steps)):
+                names[mark] += run_mark(number).name
+    return " ".join(mark + of_runs for mark, of_runs in names.items() if of_runs)
+
+
+def _marks(runs: Sequence[Traces], quantity: Quantity, axis: str) -> tuple[tuple[str, int, tuple[float, ...]], ...]:
+    """What stands in the topmost row: of several runs all that happened, in the colour of each."""
+    several = len(runs) > 1
+    shown = [ALERT, *([ROLLBACK, RESUMED] if several else []), RATE, *([CHECKPOINT] if quantity.name == LOSS else [])]
+    steps = [happened(run.following) for run in runs]
+    return tuple(
+        (
+            mark,
+            run_mark(number).role if several else PROBLEM if mark == ALERT else MARK,
+            _places(run, axis, steps[number][mark]),
+        )
+        for mark in shown
+        for number, run in enumerate(runs)
+    )
+
+
+def _points(
+    runs: Sequence[Traces], quantity: Quantity, axis: str
+) -> tuple[tuple[str, int, tuple[tuple[float, float], ...]], ...]:
+    """What stands at a value: spikes, and the best evaluations."""
+    spikes, best = [], []
+    for number, run in enumerate(runs):
+        roles = (run_mark(number).role,) * 2 if len(runs) > 1 else (PROBLEM, BEST)
+        if quantity.name == LOSS:
+            places = _places(run, axis, [step for step, _ in run.following.spikes])
+            values = [value for _, value in run.following.spikes]
+            spikes.append((SPIKE, roles[0], tuple(zip(places, values, strict=True))))
+        found = run.following.metrics.best
+        if found is not None and any(series.metric == "val_loss" for series in quantity.series):
+            best.append((BEST_MARK, roles[1], ((run.place_of(axis, found[0]), _raised(found[1], quantity)),)))
+    return (*spikes, *best)
+
+
+def mark_legend(runs: Sequence[Traces], quantities_shown: Sequence[Quantity]) -> list[tuple[str, int]]:
+    """What the marks in the charts mean, of those that are there; the most important first."""
+    several = len(runs) > 1
+    entries = list[tuple[str, int]]()
     series = {one.metric for quantity in quantities_shown for one in quantity.series}
-    best = following.metrics.best
-    if best is not None and "val_loss" in series:
-        entries.append((f"{BEST_MARK} best {figure(best[1])} · at {best[0]:,}", BEST))
-    if broken := sum(run.undrawable(name) for name in series):
-        entries.append((f"{BROKEN} {broken:,} not finite", PROBLEM))
-    if following.spikes and any(quantity.name == LOSS for quantity in quantities_shown):
-        entries.append((f"{SPIKE} spike", PROBLEM))
-    if _rollbacks(following):
-        entries.append((f"{ROLLBACK} went back", PROBLEM))
-    if _resumptions(following):
-        entries.append((f"{RESUMED} resumed", LABEL))
-    if shown_alerts(following):
-        entries.append((f"{ALERT} alert", PROBLEM))
-    if following.rate_changes:
-        entries.append((f"{RATE} learning rate", MARK))
-    if following.saved and any(quantity.name == LOSS for quantity in quantities_shown):
-        entries.append((f"{CHECKPOINT} saved", MARK))
-    return entries
+    best = [one for run in runs if (one := run.following.metrics.best) is not None]
+    if best and "val_loss" in series:
+        told = "" if several else f" {figure(best[0][1])} · at step {best[0][0]:,}"
+        entries.append((f"{BEST_MARK} best{told}", BEST))
+    if broken := sum(run.undrawable(name) for run in runs for name in series):
+        entries.append((f"{BROKEN} not finite" if several else f"{BROKEN} {broken:,} not finite", PROBLEM))
+    there = {mark for run in runs for mark, steps in happened(run.following).items() if steps}
+    has_loss = any(quantity.name == LOSS for quantity in quantities_shown)
+    for mark, words, role in (
+        (SPIKE, "spike", PROBLEM),
+        (ROLLBACK, "went back", PROBLEM),
+        (RESUMED, "resumed", LABEL),
+        (ALERT, "alert", PROBLEM),
+        (RATE, "learning rate", MARK),
+        (CHECKPOINT, "saved", MARK),
+    ):
+        if mark in there and (has_loss or mark not in {SPIKE, CHECKPOINT}):
+            entries.append((f"{mark} {words}", role))
+    # The colours of several runs say whose a mark is, and not how bad.
+    return [(text, LABEL) for text, _ in entries] if several else entries

@@ -9,6 +9,8 @@ from rich.cells import cell_len
 
 Codes = NDArray[np.uint32]
 Roles = NDArray[np.uint8]
+Said = str | tuple[str, ...]
+"""A text of a legend, or several that say the same, each in fewer cells than the one before it."""
 
 RUNS = 8
 """How many runs have a colour of their own; those after them share these, and have a mark of their own still."""
@@ -104,18 +106,26 @@ def in_ascii(text: str) -> str:
     return "".join(one if ord(one) < 127 else "?" for one in text.translate(_IN_ASCII))
 
 
-def fitted(entries: Iterable[tuple[str, int]], room: int) -> list[tuple[str, int]]:
+def in_short(said: Said, way: int) -> str:
+    """How a text is said in the fewest cells (1), or in the next to fewest (2), and so on, if it can be."""
+    return said if isinstance(said, str) else said[-way if way < len(said) else -1]
+
+
+def fitted(entries: Iterable[tuple[Said, int]], room: int) -> list[tuple[str, int]]:
     """As many of a legend's entries as find room, each with two cells before it, the most important ones first.
 
-    An entry consists of parts with " · " between them. Where room is short the average is told by its sign alone; then
-    those with the most parts lose one at the end, the last of them first; then the last ones go altogether.
+    Where room is short all are said in fewer cells. An entry consists of parts with " · " between them: where not even
+    the shortest have room, those with the most parts lose one at the end, the last of them first; then the last ones
+    go altogether.
     """
-    chosen = [(text.split(" · "), role) for text, role in entries if text]
-    # Each part takes three cells besides its own: those of the mark between it and the next.
-    excess = sum(cell_len(part) + 3 for parts, _ in chosen for part in parts) - room
-    if excess > 0:
-        chosen = [([part.replace(f"{SOLID} EMA ", f"{SOLID} ") for part in parts], role) for parts, role in chosen]
+    ways = [((said,) if isinstance(said, str) else said, role) for said, role in entries if said]
+    chosen, excess = list[tuple[list[str], int]](), 0
+    for way in range(max((len(said) for said, _ in ways), default=0)):
+        chosen = [(said[min(way, len(said) - 1)].split(" · "), role) for said, role in ways]
+        # Each part takes three cells besides its own: those of the mark between it and the next.
         excess = sum(cell_len(part) + 3 for parts, _ in chosen for part in parts) - room
+        if excess <= 0:
+            break
     while excess > 0 and (most := max((len(parts) for parts, _ in chosen), default=1)) > 1:
         excess -= cell_len(next(parts for parts, _ in reversed(chosen) if len(parts) == most).pop()) + 3
     while chosen and excess > 0:

@@ -13,21 +13,21 @@ from rich.cells import cell_len
 from tui.charts.braille import apart_from, braille_bits, dots_of, excursions, hatched
 from tui.charts.grid import (
     AXIS,
-    BEST,
-    BEST_MARK,
     BLANK,
     BROKEN,
     CURRENT,
     CURSOR,
     LABEL,
+    MARK,
     PROBLEM,
     RECOVERY,
     RESUMED,
     ROLLBACK,
-    SPIKE,
     TITLE,
     Grid,
+    Said,
     fitted,
+    in_short,
 )
 from tui.charts.plot_area import Area, PlotArea
 from tui.charts.reduce import Columns, Floats, Points, column_of, reduce_points
@@ -56,6 +56,8 @@ class Line:
     """What it is drawn with where there is no braille."""
     exponential: bool = False
     """Whether e to the power of the values is drawn; cheaper than raising each of a million."""
+    broken: int = PROBLEM
+    """The role of the marks for those of its values that cannot be drawn."""
 
 
 @dataclass(frozen=True)
@@ -65,17 +67,18 @@ class Picture:
     title: str
     lines: tuple[Line, ...] = ()
     """In the order of drawing: where several meet, the cell has the dots of all of them and the colour of the last."""
-    legend: tuple[tuple[str, int], ...] = ()
+    legend: tuple[tuple[Said, int], ...] = ()
     """Texts for the title row with their roles, the most important first; see `tui.charts.grid.fitted`."""
-    best: tuple[tuple[float, float], ...] = ()
-    """Places and values of the best evaluations."""
     recoveries: tuple[float, ...] = ()
     rollbacks: tuple[float, ...] = ()
     """Where the training went back to by itself: marked at the bottom, besides the line that a recovery has."""
-    spikes: tuple[tuple[float, float], ...] = ()
-    """Places and values to be marked, places ascending."""
+    points: tuple[tuple[str, int, tuple[tuple[float, float], ...]], ...] = ()
+    """Characters with their roles, and the places and values at which they stand, the most important last."""
     marks: tuple[tuple[str, int, tuple[float, ...]], ...] = ()
-    """Characters with their roles and places, the most important first: they have the topmost row to themselves."""
+    """Characters with their roles and places, the most important first: they have the topmost row to themselves.
+
+    Where the same one has several roles at one place, it has that of a mark of no run in particular.
+    """
     end: float = 0
     """Where the run will be over, 0 if unknown: the axis never reaches beyond it."""
     bounds: tuple[float, float] | None = None
@@ -201,10 +204,14 @@ def _values_in(picture: Picture, bounds: tuple[float, float]) -> tuple[float, fl
 
 def _draw_title(grid: Grid, picture: Picture) -> None:
     width = grid.codes.shape[1]
-    needed = sum(cell_len(text.partition(" · ")[0]) + 3 for text, _ in picture.legend)
-    title = f"{picture.title} · {picture.note}" if picture.note else picture.title
-    if needed > width - cell_len(title) - 5:
-        title = picture.title
+    name = f"{picture.title} · log" if picture.logarithmic else picture.title
+    titles = [(f"{name} · {picture.note}", 3)] if picture.note else []
+    # As much as the legend leaves room for: before it loses digits the note goes, and the scale before the averages.
+    title = name
+    for one, way in (*titles, (name, 2), (picture.title, 2)):
+        if sum(cell_len(in_short(said, way)) + 3 for said, _ in picture.legend) <= width - cell_len(one) - 5:
+            title = one
+            break
     grid.write(0, 0, "─" * width, CURRENT if picture.is_current else AXIS)
     grid.write(0, 1, f" {title} ", CURRENT if picture.is_current else TITLE)
     chosen = fitted(picture.legend, width - cell_len(title) - 5)
@@ -262,8 +269,8 @@ def _draw_inside(grid: Grid, picture: Picture, area: Area, *, ascii: bool) -> No
         grid.codes[rows, columns] = ord(code)
         grid.roles[rows, columns] = role
     _draw_lines(grid, picture, area, ascii=ascii)
-    for mark, role, places in picture.marks:
-        _place_marks(grid, area, (mark, role, places))
+    for mark in dict.fromkeys(mark for mark, _, _ in picture.marks):
+        _place_marks(grid, area, mark, [(role, places) for one, role, places in picture.marks if one == mark])
     for place in picture.rollbacks:
         column = area.column(place)
         if column is not None:
@@ -294,9 +301,6 @@ def _draw_lines(grid: Grid, picture: Picture, area: Area, *, ascii: bool) -> Non
     if not ascii:
         bits = braille_bits(together)
         codes[bits > 0] = 0x2800 + bits[bits > 0]
-    undrawable = np.zeros(area.width, bool)
-    for columns in reduced:
-        undrawable |= columns.undrawable.reshape(-1, 2).any(axis=1)
     for number, (line, columns) in enumerate(zip(picture.lines, reduced, strict=True)):
         taken = np.flatnonzero(np.isfinite(columns.last))
         if line.excursions:
@@ -312,15 +316,22 @@ def _draw_lines(grid: Grid, picture: Picture, area: Area, *, ascii: bool) -> Non
             spots = spots[(spots >= taken[0]) & (spots <= taken[-1])]
             nearest = taken[np.minimum(taken.searchsorted(spots), taken.size - 1)]
             _mark(grid, area, nearest if spots.size else taken[-1:], columns.last, (line.name, line.role))
-    for points, mark, role in ((picture.spikes, SPIKE, PROBLEM), (picture.best, BEST_MARK, BEST)):
+    for mark, role, points in picture.points:
         if points:
             places, values = (np.array(column, dtype=np.float64) for column in zip(*sorted(points), strict=True))
             columns = reduce_points(
                 Points.of(places, values / picture.unit, picture.logarithmic), area.bounds, area.width * 2
             )
             _mark(grid, area, np.flatnonzero(np.isfinite(columns.high)), columns.high, (mark, role))
-    grid.codes[1, area.left :][undrawable] = ord(BROKEN)
-    grid.roles[1, area.left :][undrawable] = PROBLEM
+    broken = _roles(
+        [
+            (line.broken, np.flatnonzero(columns.undrawable.reshape(-1, 2).any(axis=1)))
+            for line, columns in zip(picture.lines, reduced, strict=True)
+        ],
+        area.width,
+    )
+    grid.codes[1, area.left :][broken > 0] = ord(BROKEN)
+    grid.roles[1, area.left :][broken > 0] = broken[broken > 0]
 
 
 def _reduced(picture: Picture, line: Line, area: Area) -> Columns:
@@ -347,11 +358,21 @@ def _mark(grid: Grid, area: Area, columns: NDArray[np.int64], values: Floats, ma
     grid.roles[rows, area.left + columns // 2] = mark[1]
 
 
-def _place_marks(grid: Grid, area: Area, marks: tuple[str, int, tuple[float, ...]]) -> None:
+def _roles(marks: list[tuple[int, NDArray[np.int64]]], width: int) -> NDArray[np.uint8]:
+    """The role of each column that marks of one kind stand in, given their roles and columns; 0 for the others."""
+    roles = np.zeros(width, np.uint8)
+    for role, columns in marks:
+        roles[columns] = np.where((roles[columns] == BLANK) | (roles[columns] == role), role, MARK)
+    return roles
+
+
+def _place_marks(grid: Grid, area: Area, mark: str, marks: list[tuple[int, tuple[float, ...]]]) -> None:
     """Put a character into the topmost row at each of the places, unless something stands there already."""
-    mark, role, places = marks
-    columns = np.unique(area.columns(np.array(places, dtype=np.float64)))
+    roles = _roles(
+        [(role, area.columns(np.array(places, dtype=np.float64))) for role, places in marks], grid.codes.shape[1]
+    )
+    columns = np.flatnonzero(roles)
     # So many that they would be a line of their own say no more than some of them do.
     for column in columns[:: max(1, -(-4 * columns.size // area.width))].tolist():
         if grid.roles[1, column] in {BLANK, RECOVERY}:
-            grid.write(1, column, mark, role)
+            grid.write(1, column, mark, int(roles[column]))

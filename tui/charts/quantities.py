@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from minigpt.inert import inert_line, inert_pane
+from tui.charts.grid import BROKEN
+from tui.figures import short_count
 
 LOSS, PERPLEXITY = "loss", "perplexity"
 
@@ -88,6 +90,16 @@ class Quantity:
         if 0 < abs(value) < 0.1 and self.name not in {LOSS, PERPLEXITY}:
             return f"{value:.3g}".replace("e-0", "e-")
         return figure(value)
+
+    def brief(self, value: float) -> str:
+        """The same in three digits, where there is no room for more."""
+        if not np.isfinite(value):
+            return BROKEN
+        if self.in_bytes or self.percent:
+            return self.figure(value)
+        if value >= 1000:
+            return short_count(value)
+        return f"{value:#.3g}".rstrip(".") if abs(value) >= 0.1 else f"{value:.3g}".replace("e-0", "e-")
 
 
 def figure(value: float) -> str:

@@ -1,6 +1,7 @@
 """The scales of a chart: what its axes span, where their ticks are and how these are labelled."""
 
 import math
+from decimal import Decimal
 from itertools import pairwise
 
 import numpy as np
@@ -80,7 +81,8 @@ def labels_of(ticks: list[float], logarithmic: bool) -> list[str]:
     """A label for each tick, with as many digits as tell it from the others."""
     gaps = [high - low for low, high in pairwise(ticks)]
     if not gaps:
-        return [_label(tick, abs(tick) / 1000) for tick in ticks]
+        # A round number alone, as where there is little room, needs no digits that would tell it from others.
+        return [_label(tick, float(f"1e{Decimal(f'{tick:.4g}').normalize().as_tuple().exponent}")) for tick in ticks]
     if not logarithmic:
         # Where one needs an exponent, all have one.
         small = any(0 < abs(tick) < 0.999e-3 and abs(tick) > min(gaps) / 1000 for tick in ticks)

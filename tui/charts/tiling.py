@@ -6,6 +6,7 @@ _WIDE = 60  # cells that a chart beside another one needs
 _HIGH = 13  # rows that a chart over another one should have
 _LOW = 9  # and with which two of them are still better than one
 _MOST_ROWS, _MOST_COLUMNS = 4, 3
+_LEAST_WIDTH, _LEAST_HEIGHT = 34, 6  # with which a chart among many still shows its shape, and has its title
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,18 @@ def tiles(width: int, height: int, number: int) -> list[Tile]:
     """Places for at most `number` charts, as many as there is room for, that fill the whole."""
     rows, columns = room_for(width, height)
     number = max(1, min(number, rows * columns))
-    columns = min(columns, number)
+    return _filled(width, height, number, min(columns, number))
+
+
+def small_tiles(width: int, height: int, number: int) -> list[Tile]:
+    """Places of one size for as many of `number` charts as there can be in view at all."""
+    columns = max(1, min(number, width // _LEAST_WIDTH))
+    rows = max(1, min(-(-number // columns), height // _LEAST_HEIGHT))
+    return _filled(width, height, rows * columns, columns)[: max(1, number)]
+
+
+def _filled(width: int, height: int, number: int, columns: int) -> list[Tile]:
+    """Places for `number` charts in so many columns that fill the whole."""
     rows = -(-number // columns)
     found = []
     for index in range(number):

@@ -139,7 +139,7 @@ class Traces:
 
     def size(self, name: str) -> int:
         """How many values of it there are, those that cannot be drawn included."""
-        return self._trace(name).taken
+        return int(self.following.series(name)[0].size)
 
     def undrawable(self, name: str) -> int:
         """How many of its values are not finite."""

@@ -53,7 +53,8 @@ class ChooseScreen(ModalScreen[str | None]):
 
     def _show(self, cursor: str | None = None) -> None:
         rows = self.query_one(OptionRows)
-        words = rows.search.lower().split()
+        # A slash opens the search where letters are commands, and so may be typed here too.
+        words = rows.search.lower().removeprefix("/").split()
         shown = [
             Row(option.key, (Cell(option.name), Cell(option.note, "muted"), Cell(option.about, "muted")))
             for option in self._options
@@ -63,6 +64,7 @@ class ChooseScreen(ModalScreen[str | None]):
             named = [row.key for row in shown if all(word in row.cells[0].text.lower() for word in words)]
             cursor = named[0] if named else None
         rows.show(shown or [Row("", (Cell("nothing has that in it", "muted"),))], cursor=cursor)
+        self.on_row_list_moved()  # another row may have come to where the cursor was
         window = self.query_one("#choose")
         window.border_subtitle = Text(
             f"search: {inert_line(rows.search, 30)}" if rows.search else "Enter takes it, Esc leaves it"

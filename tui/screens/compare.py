@@ -27,7 +27,6 @@ from tui.widgets.status_line import StatusLine
 from tui.widgets.tabs import PaneTabs
 
 LOOK_INTERVAL = 1.0  # seconds between two looks at the runs' files
-FIGURES_INTERVAL = 2.0  # and between two drawings of the leaderboard
 BITE_INTERVAL = 0.01  # while the beginnings of the runs are still being read
 PREVIEW_INTERVAL = 0.5  # meanwhile, between two drawings of what is known
 
@@ -135,7 +134,7 @@ class CompareScreen(Screen[None]):
         self._run_directories = tuple(runs)
         self._runs: list[Following] = []
         self._bites: Timer | None = None
-        self._pace = Pace()
+        self._pace = Pace(low_bandwidth=getattr(self.app, "settings", DEFAULTS).low_bandwidth)
         self._charts_behind = True
         self._figures_behind = True
         self._drawn_at = 0.0
@@ -190,9 +189,10 @@ class CompareScreen(Screen[None]):
             return
         for run in self._runs:
             self._poll(run)
-        if self._pace.is_due(monotonic()):
+        now = monotonic()
+        if self._pace.is_due(now):
             self._draw_charts()
-        if self._figures_behind and monotonic() - self._drawn_at >= FIGURES_INTERVAL - SLACK:
+        if self._figures_behind and now - self._drawn_at >= self._pace.frame(now) - SLACK:
             self._show_figures()
 
     # ── drawing ───────────────────────────────────────────────────────────────────────────────────────────────

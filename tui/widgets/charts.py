@@ -13,12 +13,12 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from tui.charts.curves import picture_of
-from tui.charts.foot import foot_lines
-from tui.charts.grid import ROLES, Grid
+from tui.charts.foot import Entries, run_lines, state_line
+from tui.charts.grid import LABEL, ROLES, Grid
 from tui.charts.plot import draw_framed, frame_of
 from tui.charts.plot_area import PlotArea
 from tui.charts.quantities import LOSS, PERPLEXITY, Quantity, quantities
-from tui.charts.tiling import Tile, room_for, tiles
+from tui.charts.tiling import Tile, room_for, small_tiles, tiles
 from tui.charts.traces import AXES, STEP, Traces
 from tui.charts.view import ChartView, Extent
 from tui.run.following import Following
@@ -41,7 +41,7 @@ class ChartsPane(Widget, can_focus=True):
         Binding("right", "move(1)", "cursor to the right", show=False),
         Binding("ctrl+left", "move(-10)", "cursor far to the left", show=False),
         Binding("ctrl+right", "move(10)", "cursor far to the right", show=False),
-        Binding("escape", "drop_cursor", "take the cursor away", show=False),
+        Binding("escape", "take_back", "take the cursor away, or all metrics", show=False),
         Binding(
             "plus,equals_sign", "zoom(1)", "zoom in", tooltip="zoom in about the cursor, or the newest", show=False
         ),
@@ -52,6 +52,9 @@ class ChartsPane(Widget, can_focus=True):
         Binding("f,end", "follow", "follow the newest, or stay", show=False),
         Binding("up", "choose(-1)", "the chart before", show=False),
         Binding("down", "choose(1)", "the next chart", show=False),
+        Binding("V", "show_all", "all metrics at a glance, or back", key_display="V", show=False),
+        Binding("pageup", "page(-1)", "all metrics: the page before", show=False),
+        Binding("pagedown", "page(1)", "all metrics: the next page", show=False),
         Binding("n", "next_metric(1)", "another metric in this chart", show=False),
         Binding("N", "next_metric(-1)", "the metric before", show=False),
         Binding("v", "choose_metric", "choose the metric of this chart", show=False),
@@ -77,6 +80,8 @@ class ChartsPane(Widget, can_focus=True):
         """The charts, of which those from `_first` on are shown as far as there is room."""
         self._first = 0
         self._current = 0
+        self._set_aside: tuple[list[str], int] | None = None
+        """The chosen charts and the current one of them, while all metrics are shown."""
         self._tiles: list[tuple[Tile, PlotArea | None]] = []
         self._grid = Grid.empty(0, 0)
         self._role_styles: list[Style] = []
@@ -129,8 +134,10 @@ class ChartsPane(Widget, can_focus=True):
     def _extent(self, shown: Sequence[Quantity]) -> Extent:
         newest = end = 0.0
         most = 1
+        names = {series.metric for quantity in shown for series in quantity.series}
+        if self._set_aside is not None:
+            names.add("train_loss")  # or the pages would have axes of their own
         for run in self._runs:
-            names = {series.metric for quantity in shown for series in quantity.series}
             step = max((run.newest_step(name) for name in names), default=0)
             newest = max(newest, run.place_of(self._view.axis, step))
             end = max(end, float(run.following.max_steps) if self._view.axis == STEP else 0.0)
@@ -157,18 +164,21 @@ class ChartsPane(Widget, can_focus=True):
         if not all(run.has_axis(self._view.axis) for run in self._runs):
             self._view = replace(self._view.show_whole(), axis=STEP, cursor=None)
         known = self._quantities()
-        rows, columns = room_for(width, height)
-        free = [name for name in known if name not in self._slots]
-        self._slots += free[: max(0, rows * columns - len(self._slots))]
-        charts = [self._quantity(name, known) for name in self._slots]
-        lines = foot_lines(self._runs, charts, self._view, self._extent(charts), (width, height))
-        if height < _LEAST_HEIGHT_FOR_FOOT:
-            lines = []
-        places = tiles(width, height - len(lines), len(self._slots))
-        self._first = max(0, min(self._first, self._current, len(charts) - len(places)))
-        self._first = max(self._first, self._current - len(places) + 1)
-        charts = charts[self._first : self._first + len(places)]
+        self._take_in(known)
+        current = self._quantity(self._slots[self._current], known)
+        names, has_foot = list[Entries](), height >= _LEAST_HEIGHT_FOR_FOOT
+        if has_foot:
+            names = run_lines(self._runs, current, self._view, size=(width, height))
+        places = self._places(width, height - has_foot - len(names))
+        charts = [self._quantity(name, known) for name in self._slots[self._first : self._first + len(places)]]
+        places = places[: len(charts)]
         extent = self._extent(charts)
+        lines = list[Entries]()
+        if has_foot:
+            page = self._page(len(charts))
+            used = sum(len(text) + 2 for text, _ in page)
+            state = state_line(self._runs, charts, self._view, extent, width=width - used, columns=places[0].width)
+            lines = [page + state, *names]
         self._tiles, frames = [], []
         for number, (tile, quantity) in enumerate(zip(places, charts, strict=True)):
             is_current = self.has_focus and self._first + number == self._current
@@ -188,6 +198,35 @@ class ChartsPane(Widget, can_focus=True):
         if self._ascii and lines:
             Grid(grid.codes[-len(lines) :], grid.roles[-len(lines) :]).to_ascii()
         return grid
+
+    def _take_in(self, known: dict[str, Quantity]) -> None:
+        """Let the charts be those that are to be shown: with room for more than were chosen, the next ones too."""
+        if self._set_aside is None:
+            rows, columns = room_for(*self.size)
+            free = [name for name in known if name not in self._slots]
+            self._slots += free[: max(0, rows * columns - len(self._slots))]
+        else:
+            name = self._slots[self._current]
+            self._slots = list(known) or [LOSS]
+            self._current = self._slots.index(name) if name in self._slots else 0
+
+    def _places(self, width: int, height: int) -> list[Tile]:
+        """Where the charts from `_first` on stand, among which the current one is."""
+        number = len(self._slots)
+        if self._set_aside is not None:
+            places = small_tiles(width, height, number)
+            self._first = self._current // len(places) * len(places)
+            return places
+        places = tiles(width, height, number)
+        self._first = max(0, min(self._first, self._current, number - len(places)))
+        self._first = max(self._first, self._current - len(places) + 1)
+        return places
+
+    def _page(self, number: int) -> Entries:
+        """Which of all metrics are in view."""
+        if self._set_aside is None:
+            return []
+        return [(f"metrics {self._first + 1}–{self._first + number} of {len(self._slots)}", LABEL)]
 
     def render_line(self, y: int) -> Strip:
         width, height = self.size
@@ -222,9 +261,11 @@ class ChartsPane(Widget, can_focus=True):
     # ── what keys do ──────────────────────────────────────────────────────────────────────────────────────────
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action == "drop_cursor":
-            return self._view.cursor is not None  # else the key is the screen's
-        return True
+        if action == "take_back":
+            return self._view.cursor is not None or self._set_aside is not None  # else the key is the screen's
+        if action in {"next_metric", "choose_metric"}:
+            return self._set_aside is None
+        return action != "page" or self._set_aside is not None
 
     def _change(self, view: ChartView) -> None:
         """Draw with another view at once, and say so if that moved the cursor."""
@@ -291,9 +332,25 @@ class ChartsPane(Widget, can_focus=True):
                     return run.logged_near(series.metric, self._view.axis, place, by)
         return None
 
-    def action_drop_cursor(self) -> None:
-        """Take the cursor away."""
-        self._change(replace(self._view, cursor=None))
+    def action_take_back(self) -> None:
+        """Take the cursor away, or else go back from all metrics."""
+        if self._view.cursor is not None:
+            self._change(replace(self._view, cursor=None))
+        elif self._set_aside is not None:
+            self.action_show_all()
+
+    def action_show_all(self) -> None:
+        """Show all metrics that the files have as small charts, or the chosen charts again."""
+        if self._set_aside is None:
+            self._set_aside = self._slots, self._current
+        else:
+            (self._slots, self._current), self._set_aside = self._set_aside, None
+        self._draw()
+        self.refresh_bindings()
+
+    def action_page(self, by: int) -> None:
+        """Show the page of all metrics after (1) or before (-1)."""
+        self.action_choose(by * len(self._tiles))
 
     def action_choose(self, by: int) -> None:
         """Let the keys mean another chart."""
@@ -318,15 +375,23 @@ class ChartsPane(Widget, can_focus=True):
 
     def action_choose_metric(self) -> None:
         """Ask which metric the current chart is to show."""
-        from tui.screens.metrics import MetricsScreen
+        from tui.screens.choose import ChooseScreen, Option
 
-        def answered(name: str | None) -> None:
-            if name is not None:
-                self._show_in_current(name)
+        known = list(self._quantities().values())
 
-        known = self._quantities()
-        if known:
-            self.app.push_screen(MetricsScreen(list(known.values()), self._runs, self._slots[self._current]), answered)
+        def answered(number: str | None) -> None:
+            if number is not None:
+                self._show_in_current(known[int(number)].name)
+
+        options, chosen = [], ""
+        for number, quantity in enumerate(known):
+            metrics = [series.metric for series in quantity.series]
+            values = sum(run.size(metric) for run in self._runs for metric in metrics)
+            note = "one value" if values == 1 else f"{values:,} values"
+            options.append(Option(str(number), quantity.title, note, ", ".join(metrics)))
+            chosen = str(number) if quantity.name == self._slots[self._current] else chosen
+        if options:
+            self.app.push_screen(ChooseScreen("what is this chart to show? type to find it", options, chosen), answered)
 
     def action_toggle_log(self) -> None:
         """Draw the current chart with the other scale."""
