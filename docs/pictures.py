@@ -118,7 +118,7 @@ async def pictures_of_a_run(pilot: Pilot[None], app: MiniGPTApp) -> None:
     await pilot.pause(5.0)
     await take(pilot, "evaluate")
     await pilot.press("escape", "escape")
-    await pictures_of_the_chat(pilot)
+    await pictures_of_the_chat(pilot, dashboard)
     await pilot.press("1", "2", "m", "enter")
     await take(pilot, "sample")
     await pilot.press("enter", "m", "1", "question_mark")
@@ -143,7 +143,7 @@ async def pictures_of_a_run(pilot: Pilot[None], app: MiniGPTApp) -> None:
         await pilot.press("escape")
 
 
-async def pictures_of_the_chat(pilot: Pilot[None]) -> None:
+async def pictures_of_the_chat(pilot: Pilot[None], dashboard: DashboardScreen) -> None:
     """The chat alone: an answer, how it went on, and how well the model predicts a text."""
     await pilot.press("c", *"JULIET:", "enter")
     await pilot.pause(8.0)
@@ -151,14 +151,15 @@ async def pictures_of_the_chat(pilot: Pilot[None]) -> None:
     await pilot.pause(8.0)
     await pilot.press(*TEXT, "ctrl+e")
     await pilot.pause(5.0)
-    await pilot.press("escape", "3", "m")
+    await dashboard.action_maximise()
     await take(pilot, "chat")
-    await pilot.press("escape", "escape", "1")
+    await pilot.press("escape", "1")
 
 
 async def pictures_of_dialogs(pilot: Pilot[None]) -> None:
     """What is asked and chosen over the dashboard."""
-    for name, key in (("metrics", "v"), ("checkpoints", "o"), ("question", "q"), ("palette", "ctrl+p")):
+    windows = {"metrics": "v", "all-metrics": "V", "checkpoints": "o", "question": "q", "palette": "ctrl+p"}
+    for name, key in windows.items():
         await pilot.press(key)
         await pilot.pause(1.0)
         await take(pilot, name)

@@ -8,7 +8,8 @@ from minigpt.rundir import RunDirectory
 from tests.end_to_end.terminal import ESCAPE, Program
 from tests.training import tiny_config, train, write_corpus
 
-NEW_LINE, AGAIN, GO_ON, SEVERAL, CHECKPOINTS = "\n", "\x0e", "\x07", "\x14", "\x0f"  # Ctrl with J, N, G, T and O
+# Ctrl with J, N, G, T, O and E
+NEW_LINE, AGAIN, GO_ON, SEVERAL, CHECKPOINTS, EVALUATE = "\n", "\x0e", "\x07", "\x14", "\x0f", "\x05"
 
 
 def answers_of(run: RunDirectory) -> list[Row]:
@@ -38,7 +39,7 @@ def long_lines(program: Program) -> set[str]:
 
 
 def test_a_conversation_and_its_transcript(tmp_path: Path) -> None:
-    """Asked, asked again, gone on with, stopped, and asked of two checkpoints: the run keeps each answer as it was."""
+    """Asked, asked again, gone on with, stopped, asked of two checkpoints: the run keeps each answer; and a text's result."""
     run = train(tiny_config(write_corpus(tmp_path / "corpus.txt"), tmp_path / "ended", device={"threads": 1}))
     with Program(run.path, columns=80, rows=24) as program:
         program.wait_until("✓ finished")
@@ -69,6 +70,11 @@ def test_a_conversation_and_its_transcript(tmp_path: Path) -> None:
         assert longer["continued_from"] == len(again["text"])
         assert longer["text"].startswith(again["text"]) and longer["tokens"] == 40
         program.wait_until(lambda: spoken(program, "seed 2 · continued"))
+
+        program.press(f"tide{NEW_LINE}bell{EVALUATE}")
+        program.wait_until("step 40 · evaluated")
+        program.wait_until("8 tokens")
+        assert len(list(run.evaluations_dir.glob("step-*.json"))) == 1 and len(answers_of(run)) == 3
 
         # It is seen while it is written, and Escape ends it without leaving the chat.
         ask_for(program, 9999)

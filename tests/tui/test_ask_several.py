@@ -1,8 +1,10 @@
 """Several checkpoints, of one run or of two, answer one prompt. Small models answer, or a made-up one."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Sequence
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from tests.training import train
 from tests.tui.panes import settled, until
 from tests.tui.test_chat import MadeUpModel
 from tests.tui.test_chat import PaneApp as ChatApp
+from tests.tui.test_chat_evaluation import SlowLoading
 from tui import styles
 from tui.asking.models import spread
 from tui.screens.ask_several import MOST_CHOSEN, MOST_LISTED, AskSeveralScreen, CheckpointTable, Column
@@ -87,7 +90,7 @@ async def test_real_checkpoints_answer_one_after_the_other(tiny_config: Config) 
         await pilot.press("ctrl+y")
     assert [title.split(" · ")[0] for title in titles] == [f"step {step}" for step in steps]
     assert len(steps) >= 2 and len({text.split("\n", 1)[1] for text in texts}) == len(steps)
-    assert all(text.startswith("seed 5 · ") and "tok/s" in text for text in texts)
+    assert all(re.match(r"(val [\d.]+ · )?seed 5 · [\d.]+k? tok/s\n", text) for text in texts)
     rows = rows_of(run)
     assert [(str(row["step"]), row["prompt"], row["seed"], row["tokens"]) for row in rows] == [
         (step, "salt", 5, 30) for step in steps
@@ -131,7 +134,8 @@ async def test_the_list_says_who_answers(recorded: RunDirectory, model: MadeUpMo
         assert [table.texts(row)[0] for row in range(8)] == ["[x]", "[ ]", "[ ]", "[x]"] + ["[ ]"] * 4
         await pilot.press("space", "down", "space", "enter")
         await over(pilot)
-        assert [title for title, _ in app.columns] == ["step 500 · val 1.6131", "step 1,000 · val 1.2862 · best"]
+        assert [title for title, _ in app.columns] == ["step 500", "step 1,000 · best"]
+        assert [text.split(" · seed 1")[0] for _, text in app.columns] == ["val 1.6131", "val 1.2862"]
         assert not table.display
         await pilot.press("ctrl+o", "space", *["up"] * 5, "space")
         assert table.display
@@ -171,6 +175,61 @@ async def test_escape_stops_all_and_then_leaves(recorded: RunDirectory, model: M
         assert app.several._drawing is not None and not app.several._drawing._active.is_set(), "nothing looks any more"
         await pilot.press("escape")
         assert app.screen is not app.several
+
+
+async def test_escape_does_not_wait_for_a_model_that_is_being_opened(
+    tiny_config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing else could be asked until it was loaded; and what was stopped must not answer after all."""
+    run = train(tiny_config)
+    loading = SlowLoading(monkeypatch)
+    app = SeveralApp([(run, str(checkpoint.step)) for checkpoint in run.checkpoints()[-2:]], "salt")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("enter")
+        await until(pilot, lambda: loading.begun.acquire(blocking=False))
+        await pilot.press("escape")
+        stopped = app.several.query(Column).first().answer
+        assert ["(stopped)" in text for _, text in app.columns] == [True, True] and app.several._job is None
+        await pilot.press("s", "enter")
+        loading.released.set()
+        await over(pilot)
+        assert stopped.state == "stopped" and not stopped.text
+    assert [(row["prompt"], row["stopped"]) for row in rows_of(run)] == [("salts", False)] * 2
+
+
+@pytest.mark.parametrize(
+    ("count", "columns"),
+    [
+        (3, {(80, 24): 3, (71, 24): 2}),
+        (4, {(80, 24): 2, (120, 36): 4}),
+        (12, {(80, 24): 1, (120, 36): 4, (200, 60): 6}),
+    ],
+    ids=["three", "four", "twelve"],
+)
+async def test_as_many_side_by_side_as_have_room(
+    tmp_path: Path, model: MadeUpModel, count: int, columns: dict[tuple[int, int], int]
+) -> None:
+    """Three stood below each other at 80 columns, six at 120; and the best one's title lost the word for it."""
+    model.released.set()
+    run = recorded_run(tmp_path)
+    for step in range(3000, 3007):
+        (run.checkpoints_dir / f"step-{step:08d}").mkdir()
+    later = [str(checkpoint.step) for checkpoint in run.checkpoints() if checkpoint.step > 1000]
+    app = SeveralApp([(run, step) for step in ["best", *later[: count - 1]]])
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("enter")
+        await over(pilot)
+        for size, expected in columns.items():
+            await pilot.resize_terminal(*size)
+            await settled(pilot)
+            regions = [column.region for column in app.several.query(Column)]
+            assert len(regions) == count and len({region.x for region in regions}) == expected
+            assert all(region.width >= 24 for region in regions)
+            rows = sorted({region.y for region in regions})
+            assert len(rows) == ceil(count / expected)
+            if expected > 1:  # all of them are in view
+                assert min(region.height for region in regions) >= 8 and regions[-1].bottom <= size[1] - 3
+            assert "─ step 1,000 · best ─" in " ".join(strip.text for strip in app.screen._compositor.render_strips())
 
 
 async def test_a_checkpoint_that_is_gone_is_told_in_its_place(recorded: RunDirectory, model: MadeUpModel) -> None:
@@ -282,7 +341,7 @@ def test_looks(
     size: tuple[int, int],
     shown: str,
 ) -> None:
-    """Guards the list, and three answers side by side or below each other."""
+    """Guards the list, and three answers side by side."""
     model.released.set()
 
     async def ask(pilot: Pilot[None]) -> None:

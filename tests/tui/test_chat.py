@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from textual.containers import VerticalScroll
 from textual.events import Key, Paste
 from textual.pilot import Pilot
+from textual.widget import Widget
 from textual.widgets import Static
 
 from minigpt.config import Config
@@ -24,12 +25,14 @@ from minigpt.tokenizer import ByteTokenizer
 from tests.recorded import recorded_run
 from tests.training import train
 from tests.tui import panes
-from tests.tui.panes import settled, until
+from tests.tui.panes import BareApp, settled, until
 from tui.asking.answering import Answer
 from tui.asking.models import Described, Models
-from tui.asking.transcript import LONGEST_PROMPT, Transcript
+from tui.asking.transcript import LONGEST_TEXT, Transcript
 from tui.widgets.chat import ChatPane
 from tui.widgets.exchange import earlier_text, exchange_text
+from tui.widgets.notes import NotesField
+from tui.widgets.panes import RunPanes
 from tui.widgets.prompt import PromptField
 from tui.widgets.sampling import SamplingInput, SamplingRow
 
@@ -407,7 +410,7 @@ async def test_of_a_million_characters_the_end_is_pasted(recorded: RunDirectory)
         await pilot.press("a")
         app.prompt.post_message(Paste("word " * 200_000 + "the end"))
         await pilot.pause()
-        assert len(app.prompt.text) == LONGEST_PROMPT and app.prompt.text.endswith("word the end")
+        assert len(app.prompt.text) == LONGEST_TEXT and app.prompt.text.endswith("word the end")
         assert app.prompt.size.height == 5
         await pilot.press("b")
         assert app.prompt.text.endswith("the endb")
@@ -723,6 +726,36 @@ def test_any_row_is_shown_or_skipped(rows: list[Row]) -> None:
     """A run from elsewhere may have anything in its transcripts."""
     shown = earlier_text(rows).plain
     assert shown == inert_pane(shown)
+
+
+@pytest.mark.parametrize(
+    ("key", "typed_in", "presses"), [("c", PromptField, [2, 2, 2]), ("6", NotesField, [2, 2, 3])], ids=["chat", "notes"]
+)
+async def test_few_escapes_lead_out(
+    recorded: RunDirectory, key: str, typed_in: type[Widget], presses: list[int]
+) -> None:
+    """It took one for the field, one for the place it had and one for the charts, before one led out of the run."""
+    app = BareApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        for size, maximised, expected in zip(
+            ((80, 24), (80, 24), (120, 36)), (False, True, True), presses, strict=True
+        ):
+            await pilot.resize_terminal(*size)
+            app.open_run(recorded)
+            await until(pilot, lambda: app.screen.query(RunPanes) and app.focused)
+            panes_shown = app.screen.query_one(RunPanes)
+            await pilot.press(key)
+            await until(pilot, lambda: isinstance(app.focused, typed_in))
+            if maximised:
+                await panes_shown.toggle_maximised()
+            await pilot.press("escape")
+            await pilot.pause()
+            assert not panes_shown.maximised and panes_shown.is_in_view("charts") == (expected == 2)
+            for _ in range(expected - 1):
+                assert app.screen.query(RunPanes)
+                await pilot.press("escape")
+                await pilot.pause()
+            assert not app.screen.query(RunPanes)
 
 
 @pytest.mark.parametrize("size", [(120, 36), (80, 24), (50, 9), (50, 6)], ids=lambda size: "x".join(map(str, size)))

@@ -24,8 +24,10 @@ from tests.tui.panes import until
 from tui import styles
 from tui.asking.evaluating import Evaluating, kept_results
 from tui.asking.models import Models
+from tui.asking.transcript import LONGEST_TEXT
 from tui.theme import DARK
-from tui.widgets.evaluate import LONGEST_TEXT, EvaluatePane, Results, TextField, result_text
+from tui.widgets.evaluate import EvaluatePane, Results, TextField
+from tui.widgets.exchange import result_text
 
 
 class PaneApp(App[None]):

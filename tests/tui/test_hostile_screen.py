@@ -19,7 +19,8 @@ from tui.run.following import Following
 from tui.screens.checkpoints import checkpoint_entries
 from tui.widgets.chat import ChatPane
 from tui.widgets.epochs import newest_evaluation
-from tui.widgets.evaluate import EvaluatePane, result_text
+from tui.widgets.evaluate import EvaluatePane
+from tui.widgets.exchange import result_text
 from tui.widgets.progress import header, progress
 from tui.widgets.sample import sample_text
 

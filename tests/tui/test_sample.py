@@ -1,13 +1,16 @@
 """The sample pane: leafing, following the chart's cursor, and two samples side by side."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 from textual.widgets import Static
 
 from minigpt.journal import Row
+from tests.recorded import recorded_run
 from tests.tui.panes import PaneApp, settled
+from tui.widgets.panes import RunPanes
 from tui.widgets.sample import SamplePane
 
 TEXTS = {
@@ -52,7 +55,7 @@ class SampleApp(PaneApp):
 SIZES = [(80, 24), (120, 36)]
 
 
-@pytest.mark.parametrize("size", [*SIZES, (48, 20)], ids=str)
+@pytest.mark.parametrize("size", [*SIZES, (48, 20), (38, 20)], ids=str)
 @pytest.mark.parametrize("keys", [[], ["enter"]], ids=["one", "two"])
 def test_looks(snap_compare: Any, size: tuple[int, int], keys: list[str]) -> None:
     assert snap_compare(SampleApp(samples_of(TEXTS)), terminal_size=size, press=keys, run_before=settled)
@@ -219,9 +222,30 @@ async def test_where_there_is_room_the_older_ones_stand_below() -> None:
         assert app.text("sample-older") == ""
 
 
+async def test_side_by_side_wherever_the_dashboard_is_shown(tmp_path: Path) -> None:
+    """Beside the charts, where most look at them, two samples stood one above the other."""
+    app = PaneApp(lambda: RunPanes(recorded_run(tmp_path), read_only=False))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await app.query_one(RunPanes).show("sample")
+        pane = app.query_one(SamplePane)
+        pane.show(samples_of({99_000: "the same", **TEXTS, 100_000: "the same"}))
+        await pilot.press("enter", "home")
+        left, right = pane.query_one("#sample-pinned-side"), pane.query_one("#sample-side")
+        for size in ((80, 24), (110, 28), (120, 36), (200, 60)):
+            await pilot.resize_terminal(*size)
+            await settled(pilot)
+            assert left.region.y == right.region.y and left.region.right < right.region.x
+            shown = " ".join(
+                " ".join(
+                    strip.text[right.region.x : right.region.right] for strip in app.screen._compositor.render_strips()
+                ).split()
+            )
+            assert "step 99,000 · the same words" in shown, "broken, not cut"
+
+
 async def test_one_above_the_other_where_it_is_narrow() -> None:
     app = SampleApp(samples_of(TEXTS))
-    async with app.run_test(size=(48, 24)) as pilot:
+    async with app.run_test(size=(38, 24)) as pilot:
         await pilot.press("home", "enter")
         await pilot.pause()
         left, right = app.pane.query_one("#sample-pinned-side"), app.pane.query_one("#sample-side")

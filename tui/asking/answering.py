@@ -60,7 +60,8 @@ class Answer(threading.Thread):
         self._models = models
         self._transcript = transcript
         self._pieces = [before.text] if before is not None else []
-        self._cancelled = threading.Event()
+        self._cancelled = False
+        self._changing = threading.Lock()
 
     @property
     def text(self) -> str:
@@ -78,28 +79,43 @@ class Answer(threading.Thread):
         return self.tokens / self.seconds if self.tokens and self.seconds > 0 else None
 
     def cancel(self) -> None:
-        """Stop after the present token."""
-        self._cancelled.set()
+        """Stop: after the present token, or at once as long as there is none, although the thread loads to its end."""
+        with self._changing:
+            self._cancelled = True
+            if self.state in {"waiting", "loading"}:
+                self.state = "stopped"
 
     def run(self) -> None:
         try:
             self._write()
         except UserError as error:
             self.refused_characters = isinstance(error, UnknownCharactersError)
-            self.error, self.state = str(error), "failed"
+            self._end("failed", str(error))
         except Exception as error:  # noqa: BLE001 - a chat that fails must not take the training's process along
-            self.error, self.state = _in_words(error), "failed"
+            self._end("failed", _in_words(error))
         self._transcript.append(self)
 
+    def _goes_on(self, state: Literal["loading", "writing"]) -> bool:
+        """Come to this state, unless it is stopped already."""
+        with self._changing:
+            if self.going_on:
+                self.state = state
+            return self.going_on
+
+    def _end(self, state: Literal["done", "failed"], error: str = "") -> None:
+        with self._changing:
+            self.error, self.state = error, "stopped" if self._cancelled else state
+
     def _write(self) -> None:
-        if self._cancelled.is_set():  # while others answered before it
-            self.state = "stopped"
+        if not self._goes_on("loading"):  # stopped while others answered before it
             return
-        self.state = "loading"
         from minigpt.generate import generate
         from minigpt.tokenizer import known_text
 
-        self.described, model, tokenizer = self._models.open(self._run_directory, self._which)
+        described, model, tokenizer = self._models.open(self._run_directory, self._which)
+        if not self.going_on:
+            return
+        self.described = described
         self.prompt = known_text(tokenizer, self.prompt, self.unknown)
         begun, asked_for = perf_counter(), 0
 
@@ -107,14 +123,15 @@ class Answer(threading.Thread):
             # Asked before each token. A piece of text may be more than one of them.
             nonlocal asked_for
             self.tokens, self.seconds = asked_for, perf_counter() - begun
-            asked_for += not self._cancelled.is_set()
-            return self._cancelled.is_set()
+            asked_for += not self._cancelled
+            return self._cancelled
 
         for piece in generate(model, tokenizer, self.prompt + self.text, self.sampling, is_cancelled):
+            if not self._goes_on("writing"):
+                break
             self._pieces.append(piece)
-            self.state = "writing"
         self.tokens, self.seconds = asked_for, perf_counter() - begun
-        self.state = "stopped" if self._cancelled.is_set() else "done"
+        self._end("done")
 
 
 class AnswersInTurn(threading.Thread):
@@ -130,7 +147,7 @@ class AnswersInTurn(threading.Thread):
         return any(answer.going_on for answer in self.answers)
 
     def cancel(self) -> None:
-        """Stop after the present token; those that have not begun never do."""
+        """Stop them all, each as an answer stops; those that have not begun never do."""
         for answer in self.answers:
             answer.cancel()
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from minigpt.model import GPT
     from minigpt.tokenizer import Tokenizer
 
+EVALUATING = "An evaluation is going on; Esc stops it."
 MOST_RESULTS = 50
 _MOST_READ = 1000
 
@@ -67,7 +68,7 @@ class Evaluating(threading.Thread):
         self._which = which
         self._unknown = unknown
         self._read_only = read_only
-        self._cancelled = threading.Event()
+        self._ending = threading.Lock()
 
     @property
     def going_on(self) -> bool:
@@ -75,28 +76,35 @@ class Evaluating(threading.Thread):
         return self.state == "working"
 
     def cancel(self) -> None:
-        """Give up at the next report of progress."""
-        self._cancelled.set()
+        """Stop at once; the thread gives up at its next report of progress."""
+        self._end("stopped")
 
     def run(self) -> None:
         try:
-            self._evaluate()
-            self.state = "done"
+            self._end("done", self._evaluate())
         except _CancelledError:
-            self.state = "stopped"
+            pass
         except UserError as error:
-            self.refused_characters = isinstance(error, UnknownCharactersError)
-            self.error, self.state = str(error), "failed"
+            self._end("failed", str(error), refused_characters=isinstance(error, UnknownCharactersError))
         except Exception as error:  # noqa: BLE001 - what fails here must not take the training's process along
-            self.error, self.state = f"{type(error).__name__}: {inert_line(str(error))}", "failed"
+            self._end("failed", f"{type(error).__name__}: {inert_line(str(error))}")
 
-    def _evaluate(self) -> None:
+    def _end(
+        self, state: Literal["done", "stopped", "failed"], error: str = "", *, refused_characters: bool = False
+    ) -> None:
+        with self._ending:
+            if self.state == "working":
+                self.error, self.refused_characters, self.state = error, refused_characters, state
+
+    def _evaluate(self) -> str:
+        """Evaluate and keep the result; returns why it could not be kept."""
         from minigpt.config import DeviceConfig
         from minigpt.device import choose_device
         from minigpt.evaluations import evaluate_split, keep, metrics_of
 
         run, device = self._run_directory, choose_device(DeviceConfig(type="cpu", precision="float32"))
         described, model, tokenizer = self._models.open(run, self._which)
+        self._report("evaluating")
         checkpoint = described.checkpoint
         if self.text is None:
             result = evaluate_split(
@@ -106,11 +114,12 @@ class Evaluating(threading.Thread):
             result = self._evaluate_text(self.text, model, tokenizer, device)
         self.result = metrics_of(run, checkpoint, result, device)
         if self._read_only:
-            return
+            return ""
         try:
             keep(run, self.result)
         except OSError as error:
-            self.error = f"not kept in {run.evaluations_dir.name}/: {error.strerror}"
+            return f"not kept in {run.evaluations_dir.name}/: {error.strerror}"
+        return ""
 
     def _evaluate_text(self, text: str, model: "GPT", tokenizer: "Tokenizer", device: "Device") -> "Result":
         from minigpt.evaluations import Result, evaluate_text, what_was_altered
@@ -128,7 +137,7 @@ class Evaluating(threading.Thread):
 
     def _report(self, words: str) -> None:
         self.words = words
-        if self._cancelled.is_set():
+        if not self.going_on:
             raise _CancelledError
 
 

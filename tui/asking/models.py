@@ -1,6 +1,7 @@
 """Which checkpoint answers, by what name it goes on the screen, and its model, kept open for the next question."""
 
 import contextlib
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,10 +48,11 @@ class Described:
 
 
 class Models:
-    """The model opened last, kept for the next question; never two at a time. Used by one thread at a time."""
+    """The model opened last, kept for the next question; never two at a time."""
 
     def __init__(self) -> None:
         self._opened: tuple[_File, GPT, Tokenizer] | None = None
+        self._opening = threading.Lock()  # a question that was stopped may still be loading when the next one comes
 
     def open(self, run: RunDirectory, which: str) -> "tuple[Described, GPT, Tokenizer]":
         """The model of the checkpoint that `which` means now.
@@ -59,14 +61,15 @@ class Models:
         """
         from minigpt.checkpoint import load_named
 
-        checkpoint = run.checkpoint(which)
-        if self._opened is None or self._opened[0] != _file_of(checkpoint):
-            self._opened = None  # its memory is free before the other one takes as much
-            _require_free_memory(checkpoint)
-            file = _file_of(checkpoint)
-            checkpoint, model, tokenizer = load_named(run, which)
-            self._opened = (file, model, tokenizer)
-        return Described.read(run, checkpoint), *self._opened[1:]
+        with self._opening:
+            checkpoint = run.checkpoint(which)
+            if self._opened is None or self._opened[0] != _file_of(checkpoint):
+                self._opened = None  # its memory is free before the other one takes as much
+                _require_free_memory(checkpoint)
+                file = _file_of(checkpoint)
+                checkpoint, model, tokenizer = load_named(run, which)
+                self._opened = (file, model, tokenizer)
+            return Described.read(run, checkpoint), *self._opened[1:]
 
 
 _File = tuple[Path, int, int]

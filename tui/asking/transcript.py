@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tui.asking.answering import Answer
 
 HISTORY_LENGTH = 100
-LONGEST_PROMPT = 10_000  # characters: a field with one line of them still takes a key in a few hundredths of a second
+LONGEST_TEXT = 50_000  # characters to ask or evaluate: a field with one line of them takes a key in a fifth of a second
 _MOST_FILES = 100
 _MOST_READ = 256 << 10  # bytes of all transcripts together: it is read while the screen waits
 
@@ -79,7 +79,7 @@ class Transcript:
         for row in self._newest_first():
             prompt = text_in(row, "prompt")
             seen = prompt.replace("\t", " ")
-            if prompt and len(prompt) <= LONGEST_PROMPT and inert_pane(seen) == seen:
+            if prompt and len(prompt) <= LONGEST_TEXT and inert_pane(seen) == seen:
                 prompts.setdefault(prompt)
             if len(prompts) == HISTORY_LENGTH:
                 break

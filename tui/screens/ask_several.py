@@ -1,6 +1,7 @@
 """One prompt and seed, answered by several checkpoints of a run or of several, side by side."""
 
 from collections.abc import Sequence
+from math import ceil
 from time import monotonic
 
 from textual import on
@@ -32,7 +33,8 @@ DRAW_INTERVAL = 0.08  # seconds between two looks at a growing answer
 MOST_CHOSEN = 12
 MOST_LISTED = 200  # checkpoints of all runs, evenly chosen from more: each is a small file to read
 _ANSWERING = "The models are still answering; Esc stops them."
-_NARROWEST = 30  # cells of a column; where there are fewer the answers stand below each other
+_NARROWEST, _LOWEST = 24, 8  # cells and lines of a column; where there are fewer the answers stand below each other
+_AROUND = 6  # lines of the screen that are not the answers'
 
 
 class CheckpointTable(RowTable):
@@ -195,9 +197,12 @@ class AskSeveralScreen(Screen[Sampling | None]):
         self._columns = []
         for key, answer in answers.items():
             index, described = self._kept[key]
-            named = described.named + (" · best" if described.is_best else "")
-            several = len(self._runs) > 1
-            column = Column(answer, self._runs[index].name if several else named, named if several else "")
+            best = " · best" if described.is_best else ""
+            if len(self._runs) > 1:
+                column = Column(answer, self._runs[index].name, described.named + best)
+            else:  # a narrow column has no room for more than that in its frame
+                loss = "" if described.val_loss is None else f"val {loss_figure(described.val_loss)}"
+                column = Column(answer, f"step {described.checkpoint.step:,}{best}", loss)
             place.mount(column)
             self._columns.append(column)
         self.add_class("-answers")
@@ -213,7 +218,11 @@ class AskSeveralScreen(Screen[Sampling | None]):
         self._arrange()
 
     def _arrange(self) -> None:
-        self.set_class(self.size.width >= _NARROWEST * max(1, len(self._columns)), "-columns")
+        """Side by side, in several rows if need be; below each other where the rows would be too low."""
+        count = max(1, len(self._columns))
+        rows = ceil(count / max(1, self.size.width // _NARROWEST))
+        self.set_class(rows == 1 or self.size.height - _AROUND >= _LOWEST * rows, "-columns")
+        self.query_one("#answers").styles.grid_size_columns = ceil(count / rows)
 
     def _draw(self) -> None:
         job = self._job
@@ -320,6 +329,8 @@ class AskSeveralScreen(Screen[Sampling | None]):
         """Stop the answers; without any going on, leave."""
         if self._job is not None:
             self._job.cancel()
+            self._next_drawing = 0.0
+            self._draw()
         else:
             sampling = self.query_one(SamplingRow).sampling()
             self.dismiss(None if isinstance(sampling, str) else sampling)

@@ -145,7 +145,7 @@ class FilesScreen(Screen[str | None]):
         if search in {"", _ABOVE}:
             rows.append(Row(_ABOVE, _cells("../", "title")))
         if not search and (not folder.problem or folder.entries):
-            rows.append(Row(_WHOLE, _cells("all texts in and below this folder")))
+            rows.append(Row(_WHOLE, _cells("all texts here and below")))
         rows += [row for row in self._rows if search in row.key.casefold() and (hidden or not row.key.startswith("."))]
         if not rows:
             rows.append(Row("", _cells("nothing here has that in its name", "muted")))
@@ -267,10 +267,12 @@ class FilesScreen(Screen[str | None]):
             self._show_preview(await asyncio.to_thread(count_file, preview))
 
     def _show_preview(self, preview: Preview | None) -> None:
-        if preview == self._preview or self._is_left:
+        # Looked for first: the parts of a screen that is left go one by one.
+        parts = [*self.query("#files-facts, #files-text").results(Static)]
+        if preview == self._preview or len(parts) < 2:
             return
         self._preview = preview
-        facts, text = self.query_one("#files-facts", Static), self.query_one("#files-text", Static)
+        facts, text = parts
         words = "" if preview is None else f"✗ {preview.problem}" if preview.problem else preview.facts
         facts.update(inert_line(words))
         facts.set_class(preview is not None and bool(preview.problem), "-refused")

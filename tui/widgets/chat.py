@@ -1,4 +1,4 @@
-"""The chat pane: a prompt, and what the model of a checkpoint makes of it."""
+"""The chat pane: a prompt, and what the model of a checkpoint makes of it; or a text, and how well it predicts that."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,22 +8,25 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.content import Content
 from textual.message import Message
 from textual.timer import Timer
 from textual.widgets import Input, Label, Static, TextArea
 
 from minigpt.errors import UserError
 from minigpt.inert import inert, inert_pane
+from minigpt.journal import Row
 from minigpt.rundir import RunDirectory
 from minigpt.sampling import Sampling
 from tui.asking.answering import Answer, Unknown
+from tui.asking.evaluating import EVALUATING, Evaluating
 from tui.asking.models import CHANGE_KEY, NEWEST, Models, chosen_title, spread
 from tui.asking.transcript import Transcript
 from tui.settings import DEFAULTS
 from tui.terminal.clipboard import copy
-from tui.widgets.exchange import earlier_text, exchange_text
+from tui.widgets.exchange import earlier_text, evaluated_text, exchange_text
 from tui.widgets.line_input import LineInput
-from tui.widgets.prompt import PromptField
+from tui.widgets.prompt import ChatPromptField, PromptField
 from tui.widgets.sampling import SamplingRow
 
 DRAW_INTERVAL = 0.08  # seconds between two looks at a growing answer
@@ -46,10 +49,20 @@ class Conversation(VerticalScroll, can_focus=False):
 
 
 class ChatPane(Vertical):
-    """Talks to a checkpoint of the run, the newest unless told otherwise; each answer names the one that gave it."""
+    """Talks to a checkpoint of the run, the newest unless told otherwise; each answer names the one that gave it.
+
+    Ctrl+E evaluates what stands in the prompt instead; the results have their places among the answers.
+    """
 
     class Left(Message):
         """The user has left the chat."""
+
+    class Evaluated(Message):
+        """A text was evaluated, with this result."""
+
+        def __init__(self, result: Row) -> None:
+            super().__init__()
+            self.result = result
 
     BINDING_GROUP_TITLE = "Chat"
     BINDINGS = [
@@ -58,7 +71,7 @@ class ChatPane(Vertical):
         Binding("ctrl+y", "copy_answer", "copy", tooltip="copy the last answer, without its prompt"),
         Binding("ctrl+t", "ask_several", "several", tooltip="ask several checkpoints the same, side by side"),
         Binding("ctrl+l", "show_earlier", "earlier conversations, above; again: away", show=False),
-        Binding("escape", "leave", "leave", tooltip="stop the answer; without one, leave the chat"),
+        Binding("escape", "leave", "leave", tooltip="stop the answer or evaluation; without one, leave the chat"),
         # With priority, or the field would take ctrl+d for itself; without a refused prompt it still does.
         Binding("ctrl+r", "ask_known('replace')", "ask, unknown characters replaced", show=False, priority=True),
         Binding("ctrl+d", "ask_known('drop')", "ask, unknown characters left out", show=False, priority=True),
@@ -77,8 +90,10 @@ class ChatPane(Vertical):
         """The one that is being given."""
         self._last: Answer | None = None
         """The last one that came to something."""
-        self._refused: Answer | None = None
-        """The prompt with unknown characters of which the user may say what becomes of them."""
+        self._evaluation: Evaluating | None = None
+        """The one that is going on; never beside an answer."""
+        self._refused: tuple[str, Callable[[str, Unknown], bool]] | None = None
+        """A text with unknown characters of which the user may say what becomes of them, and what to do with it."""
         self._shown: Static | None = None
         self._on_screen: Answer | None = None
         """The one whose text stands there and may grow."""
@@ -98,19 +113,19 @@ class ChatPane(Vertical):
         yield Static(id="chat-problem", markup=False)
         with Horizontal(classes="prompt-row"):
             yield Label("› ", classes="prompt-mark")
-            yield PromptField(self.ask)
+            yield ChatPromptField(self.ask, self.evaluate)
         yield SamplingRow()
 
     def on_mount(self) -> None:
         self.query_one(PromptField).set_history(self._transcript.earlier_prompts())
-        self._drawing = self.set_interval(DRAW_INTERVAL, self._draw_answer, pause=True)
+        self._drawing = self.set_interval(DRAW_INTERVAL, self._draw, pause=True)
         self.watch(self.query_one("#transcript"), "scroll_y", self._has_scrolled, init=False)
         self._say("")
         self.refresh_checkpoint()
 
     def on_unmount(self) -> None:
-        if self._answer is not None:
-            self._answer.cancel()
+        if going_on := self._answer or self._evaluation:
+            going_on.cancel()
 
     def focus(self, scroll_visible: bool = True) -> "ChatPane":
         """Put the cursor into the prompt."""
@@ -130,7 +145,8 @@ class ChatPane(Vertical):
             self._title = title
             self.border_title = f" {title} "
             self.query_one("#chat-empty", Static).update(
-                f"Type the beginning of a text, and the model continues it.\n{CHANGE_KEY} chooses another checkpoint."
+                "Type the beginning of a text, and the model continues it.\n"
+                f"Ctrl+E evaluates it instead, {CHANGE_KEY} chooses another checkpoint."
                 if self._run_directory.checkpoints()
                 else "No checkpoint yet."
             )
@@ -182,19 +198,15 @@ class ChatPane(Vertical):
         return False
 
     def _what_prevents_asking(self) -> str:
-        if self._answer is not None and self._answer.going_on:
+        if self._answer is not None:
             return _ANSWERING
+        if self._evaluation is not None:
+            return EVALUATING
         return "" if self._run_directory.checkpoints() else _NO_CHECKPOINT
 
     def _show_answer(self, answer: Answer) -> None:
-        transcript = self.query_one("#transcript", VerticalScroll)
-        self.query_one("#chat-empty").display = False
-        old = list(transcript.query(".answer"))
-        for exchange in old[: max(0, len(old) - MOST_ANSWERS + 1)]:
-            exchange.remove()
         if answer.before is None or answer.before is not self._on_screen:
-            self._shown = Static(exchange_text(answer, ascii=self._ascii), classes="answer", markup=False)
-            transcript.mount(self._shown)
+            self._append(exchange_text(answer, ascii=self._ascii))
         self._drawn = ("", "")
         self._answer = answer
         self._follow()
@@ -202,6 +214,46 @@ class ChatPane(Vertical):
         self._next_drawing = 0.0
         if self._drawing is not None:
             self._drawing.resume()
+
+    def _append(self, content: Content) -> None:
+        """Put an answer or an evaluation to the end of the conversation."""
+        transcript = self.query_one("#transcript", VerticalScroll)
+        self.query_one("#chat-empty").display = False
+        old = list(transcript.query(".answer"))
+        for exchange in old[: max(0, len(old) - MOST_ANSWERS + 1)]:
+            exchange.remove()
+        self._shown = Static(content, classes="answer", markup=False)
+        transcript.mount(self._shown)
+
+    def evaluate(self, text: str) -> bool:
+        """Begin to evaluate a text; False, with a message, if that cannot be now."""
+        if text:
+            return self._evaluate(text, "refuse")
+        self._say("Type or paste a text here first; Ctrl+E then says how well the model predicts it.")
+        return False
+
+    def _evaluate(self, text: str, unknown: Unknown) -> bool:
+        self._notice_the_end()
+        problem = self._what_prevents_asking()
+        self._say(problem)
+        if problem:
+            return False
+        self._evaluation = Evaluating(
+            self._run_directory,
+            self._models,
+            which=self._which,
+            text=text,
+            unknown=unknown,
+            read_only=self._read_only,
+        )
+        self._append(evaluated_text(self._evaluation, ascii=self._ascii))
+        self._drawn = ("", "")
+        self._on_screen = None  # what goes on from an answer stands behind what came since
+        self._follow()
+        self._evaluation.start()
+        if self._drawing is not None:
+            self._drawing.resume()
+        return True
 
     def _has_scrolled(self) -> None:
         # Asked when the view moves and not when the text grows: then it is not at the end until the layout is done.
@@ -221,6 +273,35 @@ class ChatPane(Vertical):
         self._follows = True
         self.call_after_refresh(scroll)
 
+    def _draw(self) -> None:
+        """Show what has come of the answer or the evaluation that is going on."""
+        self._draw_answer()
+        self._draw_evaluation()
+        if self._answer is None and self._evaluation is None:
+            if self._drawing is not None:
+                self._drawing.pause()
+            if self._said in {_ANSWERING, EVALUATING}:
+                self._say("")
+
+    def _draw_evaluation(self) -> None:
+        job, shown = self._evaluation, self._shown
+        if job is None or shown is None:
+            return
+        over = not job.going_on
+        if self._drawn != (job.words, job.state):
+            self._drawn = (job.words, job.state)
+            shown.update(evaluated_text(job, ascii=self._ascii))
+            if self._follows:
+                self._follow()
+        if over:
+            self._evaluation = None
+            if job.state == "failed":
+                self._give_back(job.text or "", self._evaluate if job.refused_characters else None)
+            elif job.state == "done" and job.result is not None:
+                if job.error:
+                    self._say(job.error)
+                self.post_message(self.Evaluated(job.result))
+
     def _draw_answer(self) -> None:
         answer, shown = self._answer, self._shown
         if answer is None or shown is None:
@@ -236,29 +317,28 @@ class ChatPane(Vertical):
                 self._follow()
         if over:
             self._answer = None
-            if self._drawing is not None:
-                self._drawing.pause()
-            if self._said == _ANSWERING:
-                self._say("")
-            self._on_screen = answer if answer.state != "failed" else answer.before
-            if answer.state == "failed":
-                self._give_back(answer)
-            elif answer.described is not None:
-                self._last = answer
+            if answer.state != "failed" and answer.described is not None:
+                self._last = self._on_screen = answer
+                return
+            self._on_screen = answer.before
+            if answer.state == "failed" and answer.before is None:
+                self._give_back(answer.prompt, self._ask if answer.refused_characters else None)
 
     def _notice_the_end(self) -> None:
-        """Take in at once that the answer is over: a key may come before the next look at it."""
-        if self._answer is not None and not self._answer.going_on:
-            self._draw_answer()
+        """Take in at once that the answer or evaluation is over: a key may come before the next look at it."""
+        going_on = self._answer or self._evaluation
+        if going_on is not None and not going_on.going_on:
+            self._draw()
 
-    def _give_back(self, answer: Answer) -> None:
-        """Put a prompt that got no answer back into the line, to be mended."""
+    def _give_back(self, text: str, do_again: Callable[[str, Unknown], bool] | None) -> None:
+        """Put a text of which nothing came back into the line, to be mended, or to be taken with other characters."""
         field = self.query_one(PromptField)
-        if not field.text and answer.before is None:
-            field.put(answer.prompt if answer.prompt != "\n" else "")
-        if answer.refused_characters:
-            self._say("Ctrl+R asks with these characters replaced, Ctrl+D without them.")
-            self._refused = answer
+        if not field.text:
+            field.put(text if text != "\n" else "")  # what is asked where nothing is typed
+        if do_again is not None:
+            what = "asks" if do_again == self._ask else "evaluates"
+            self._say(f"Ctrl+R {what} with these characters replaced, Ctrl+D without them.")
+            self._refused = text, do_again
 
     def _say(self, text: str) -> None:
         self._refused = None
@@ -286,11 +366,12 @@ class ChatPane(Vertical):
         return action != "ask_known" or self._refused is not None
 
     def action_ask_known(self, unknown: Unknown) -> None:
-        """Ask the refused prompt again, with its unknown characters replaced or dropped."""
+        """Ask or evaluate the refused text again, with its unknown characters replaced or dropped."""
         field = self.query_one(PromptField)
-        refused = self._refused
-        if refused is not None and self._ask(refused.prompt, unknown) and field.text == refused.prompt:
-            field.load_text("")
+        if self._refused is not None:
+            text, do_again = self._refused
+            if do_again(text, unknown) and field.text == text:
+                field.load_text("")
 
     def action_again(self) -> None:
         """Ask the last prompt again: with the next seed, or with the same one where settings or checkpoint differ."""
@@ -369,10 +450,12 @@ class ChatPane(Vertical):
         self.call_after_refresh(transcript.scroll_end, animate=False)
 
     def action_leave(self) -> None:
-        """Stop an answer that is being written; without one, leave the chat."""
-        if self._answer is not None and self._answer.going_on:
-            self._answer.cancel()
+        """Stop the answer or the evaluation that is going on; without one, leave the chat."""
+        self._notice_the_end()
+        if going_on := self._answer or self._evaluation:
+            going_on.cancel()
             self._say("")
+            self._notice_the_end()
         else:
             self.screen.set_focus(None)
             self.post_message(self.Left())

@@ -6,23 +6,22 @@ from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical, VerticalScroll
-from textual.content import Content
 from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Static, TextArea
 
-from minigpt.inert import inert, inert_line, inert_pane
-from minigpt.journal import Row, number_in, text_in
+from minigpt.inert import inert, inert_pane
+from minigpt.journal import Row
 from minigpt.rundir import RunDirectory
 from tui.asking.answering import Unknown
-from tui.asking.evaluating import MOST_RESULTS, Evaluating, kept_results
+from tui.asking.evaluating import EVALUATING, MOST_RESULTS, Evaluating, kept_results
 from tui.asking.models import CHANGE_KEY, NEWEST, Models, chosen_title
-from tui.charts.quantities import figure
+from tui.asking.transcript import LONGEST_TEXT
+from tui.widgets.exchange import result_text
 from tui.widgets.line_input import obey_in_order
 
 LOOK_INTERVAL = 0.2  # seconds between two looks at an evaluation
 _NO_CHECKPOINT = "No checkpoint yet."
-LONGEST_TEXT = 50_000  # a field with one line of that length still takes keys in a third of a second
 
 
 class TextField(TextArea):
@@ -192,7 +191,7 @@ class EvaluatePane(Vertical):
 
     def _evaluate(self, text: str | None, unknown: Unknown) -> None:
         if self._job is not None:
-            self._say("An evaluation is going on; Esc stops it.")
+            self._say(EVALUATING)
         elif not self._run_directory.checkpoints():
             self._say(_NO_CHECKPOINT)
         else:
@@ -229,7 +228,11 @@ class EvaluatePane(Vertical):
             case _:
                 self._say(job.error)
                 if job.result is not None:
-                    self._show([job.result])
+                    self.add(job.result)
+
+    def add(self, result: Row) -> None:
+        """List a new result."""
+        self._show([result])
 
     def _show(self, rows: list[Row]) -> None:
         results = self.query_one("#results", VerticalScroll)
@@ -266,29 +269,6 @@ class EvaluatePane(Vertical):
         """Stop an evaluation that is going on; without one, go from the field back to the results."""
         if self._job is not None:
             self._job.cancel()
+            self._look()
         else:
             self.screen.set_focus(self.query_one(Results))
-
-
-def result_text(row: Row) -> Content:
-    """What was evaluated, and how it came out, from a result as it is written. Anything may stand in a file."""
-
-    def number(name: str, form: Callable[[float], str]) -> str:
-        value = number_in(row, name)
-        return form(value) if value is not None and abs(value) < 1e15 else "–"
-
-    def count(value: float) -> str:
-        return f"{value:,.0f}"
-
-    corpus = inert_line(text_in(row, "corpus"), 80)
-    what = {"val": "validation split of ", "train": "training split of "}.get(text_in(row, "split"), "")
-    altered = inert_line(text_in(row, "altered"), 60)
-    return Content.assemble(
-        (f"step {number('step', count)}", "bold $primary"),
-        (f"  {what}{corpus}\n", "bold"),
-        f"{altered}\n" if altered else "",
-        f"loss {number('nll', figure)} · perplexity {number('perplexity', figure)} · "
-        f"accuracy {number('accuracy', '{:.1%}'.format)}\n"
-        f"{number('bits_per_character', figure)} bits per character · {number('bits_per_byte', figure)} per byte · "
-        f"{number('tokens', count)} tokens",
-    )

@@ -1,5 +1,6 @@
-"""A prompt and what came of it as one text, under a line that says who has spoken."""
+"""A prompt and what came of it as one text, under a line that says who has spoken; and how an evaluation came out."""
 
+from collections.abc import Callable
 from datetime import datetime
 
 from textual.content import Content
@@ -7,10 +8,13 @@ from textual.content import Content
 from minigpt.inert import inert_line, inert_pane
 from minigpt.journal import Row, count_in, number_in, text_in
 from tui.asking.answering import Answer
+from tui.asking.evaluating import Evaluating
+from tui.charts.quantities import figure
 from tui.figures import loss_figure, short_count
 
 _MOST_OF_PROMPT = 2_000  # characters of a prompt that are shown, the last ones
 _MOST_OF_OLD = 2_000  # and of each earlier answer, the first ones
+_MOST_OF_EVALUATED, _MOST_LINES = 200, 4  # and of an evaluated text, so that its result is in view with it
 _MUTED = "$foreground 60%"
 
 
@@ -23,6 +27,58 @@ def exchange_text(answer: Answer, *, ascii: bool = False) -> Content:
         case "stopped":
             parts.append(Content.styled("\n(stopped)", _MUTED))
     return Content.assemble(*parts)
+
+
+def evaluated_text(job: Evaluating, *, ascii: bool = False) -> Content:
+    """Which checkpoint was to predict a text, the text's beginning, and how that came out or how far it is."""
+    row, text = job.result or {}, job.text or ""
+    cut = "\n".join(text[:_MOST_OF_EVALUATED].split("\n")[:_MOST_LINES])
+    step, altered = count_in(row, "step"), text_in(row, "altered")
+    done = " · ".join(words for words in (f"step {step:,}" if step is not None else "", "evaluated", altered) if words)
+    parts = [_heading(done if job.state == "done" else "evaluation"), _text(cut, "", ascii)]
+    if rest := len(text) - len(cut):
+        parts.append(Content.styled(f"… and {rest:,} characters more", _MUTED))
+    match job.state:
+        case "working":
+            parts.append(Content.styled(f"\n{job.words} … Esc stops it.", _MUTED))
+        case "failed":
+            parts.append(Content.styled(f"\n✗ {inert_pane(job.error)}", "$text-error"))
+        case "stopped":
+            parts.append(Content.styled("\n(stopped)", _MUTED))
+        case "done":
+            parts.append(Content(f"\n{_figures(row)}"))
+    return Content.assemble(*parts)
+
+
+def result_text(row: Row) -> Content:
+    """What was evaluated, and how it came out, from a result as it is written. Anything may stand in a file."""
+    corpus = inert_line(text_in(row, "corpus"), 80)
+    what = {"val": "validation split of ", "train": "training split of "}.get(text_in(row, "split"), "")
+    altered = inert_line(text_in(row, "altered"), 60)
+    return Content.assemble(
+        (f"step {_number(row, 'step', _count)}", "bold $primary"),
+        (f"  {what}{corpus}\n", "bold"),
+        f"{altered}\n" if altered else "",
+        _figures(row),
+    )
+
+
+def _figures(row: Row) -> str:
+    return (
+        f"loss {_number(row, 'nll', figure)} · perplexity {_number(row, 'perplexity', figure)} · "
+        f"accuracy {_number(row, 'accuracy', '{:.1%}'.format)}\n"
+        f"{_number(row, 'bits_per_character', figure)} bits per character · "
+        f"{_number(row, 'bits_per_byte', figure)} per byte · {_number(row, 'tokens', _count)} tokens"
+    )
+
+
+def _number(row: Row, name: str, form: Callable[[float], str]) -> str:
+    value = number_in(row, name)
+    return form(value) if value is not None and abs(value) < 1e15 else "–"
+
+
+def _count(value: float) -> str:
+    return f"{value:,.0f}"
 
 
 def earlier_text(rows: list[Row], *, ascii: bool = False) -> Content:

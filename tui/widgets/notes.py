@@ -5,6 +5,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
 from textual.content import Content
+from textual.message import Message
 from textual.timer import Timer
 from textual.widgets import Static, TextArea
 
@@ -52,6 +53,9 @@ class NotesField(TextArea):
 
 class NotesPane(Vertical):
     """Shows notes.txt of a run and writes it; never over what somebody else has written there meanwhile."""
+
+    class Left(Message):
+        """The user has left the notes."""
 
     BINDING_GROUP_TITLE = "Notes"
     BINDINGS = [
@@ -252,3 +256,4 @@ class NotesPane(Vertical):
         """Save, and give the keys back."""
         self._save()
         self.screen.set_focus(None)
+        self.post_message(self.Left())

@@ -204,10 +204,24 @@ class RunPanes(Vertical):
     def on_resize(self, event: "events.Resize") -> None:
         self._arrange()
 
-    def on_chat_pane_left(self) -> None:
-        """Give the keys to the charts, if they stand beside the chat."""
-        if self.is_in_view("charts"):
-            self._made["charts"].focus()
+    async def on_chat_pane_left(self) -> None:
+        """Take the place back too, and give the keys to the charts, unless another pane stands in theirs."""
+        if self.screen.focused is not None:
+            return  # a key typed behind the one that left has led elsewhere
+        if self.maximised:
+            await self.toggle_maximised()
+        if self.single or self.is_in_view("charts"):
+            await self.show("charts")
+
+    async def on_notes_pane_left(self) -> None:
+        """The same as from the chat."""
+        await self.on_chat_pane_left()
+
+    def on_chat_pane_evaluated(self, message: ChatPane.Evaluated) -> None:
+        """List it among the other results; a pane that is not made yet reads it with them."""
+        pane: Any = self._made.get("evaluate")
+        if pane is not None:
+            pane.add(message.result)
 
     # ── what they show ────────────────────────────────────────────────────────────────────────────────────────
 

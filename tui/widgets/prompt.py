@@ -7,7 +7,7 @@ from textual.binding import Binding
 from textual.widgets import TextArea
 
 from minigpt.inert import inert
-from tui.asking.transcript import LONGEST_PROMPT
+from tui.asking.transcript import LONGEST_TEXT
 from tui.widgets.line_input import obey_in_order
 
 NEW_LINE_KEY = "Ctrl+J"
@@ -63,8 +63,11 @@ class PromptField(TextArea):
 
     def action_submit(self) -> None:
         """Ask, and empty the field at once: what is typed behind Enter belongs to the next prompt."""
+        self._hand_over(self._ask)
+
+    def _hand_over(self, take: Callable[[str], bool]) -> None:
         text = self.text
-        if self._ask(text):
+        if take(text):
             if text:
                 self._remember(text)
             self.load_text("")
@@ -110,12 +113,12 @@ class PromptField(TextArea):
         # what the model goes on from, and more than its context it never sees.
         event.prevent_default()
         event.stop()
-        room = max(0, LONGEST_PROMPT - len(self.text) + len(self.selected_text))
+        room = max(0, LONGEST_TEXT - len(self.text) + len(self.selected_text))
         end = event.text[-2 * room - 2 :] if room else ""
         text = inert(end.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n"), tabs=True)
         if len(event.text) > len(end) or len(text) > room:
             self.notify(
-                f"A prompt takes {LONGEST_PROMPT:,} characters: only the end of the text was pasted, "
+                f"A prompt takes {LONGEST_TEXT:,} characters: only the end of the text was pasted, "
                 "from which the model goes on.",
                 severity="warning",
                 markup=False,
@@ -125,3 +128,23 @@ class PromptField(TextArea):
     def _put_in(self, text: str) -> None:
         result = self.replace(text, *self.selection, maintain_selection_offset=False)
         self.move_cursor(result.end_location)
+
+
+class ChatPromptField(PromptField):
+    """The chat's, in which Ctrl+E gives the text to `evaluate` instead, in the same way."""
+
+    BINDINGS = [
+        # Not the pane's with priority: that would overtake the letters typed before it.
+        Binding("ctrl+e", "evaluate", "evaluate", tooltip="evaluate the text: its loss, perplexity, bits per character")
+    ]
+
+    def __init__(self, ask: Callable[[str], bool], evaluate: Callable[[str], bool]) -> None:
+        super().__init__(ask)
+        self._evaluate = evaluate
+        # Textual's field has that key too, and there it would stand before Enter in the line of keys.
+        keys = self._bindings.key_to_bindings
+        keys["ctrl+e"] = keys.pop("ctrl+e")
+
+    def action_evaluate(self) -> None:
+        """Evaluate what stands here, and empty the field."""
+        self._hand_over(self._evaluate)

@@ -18,7 +18,7 @@ from tui.settings import DEFAULTS
 
 _MOST_BELOW = 20_000  # characters of older samples
 _LONGEST = 100_000  # characters; laying out more would hold up the screen
-_SIDE_BY_SIDE = 60  # cells, below which the two stand one above the other
+_SIDE_BY_SIDE = 40  # cells, below which the two stand one above the other
 _TALL = 20
 """From so many rows on older samples stand below the one that is shown."""
 _OLDER_ROWS = 7
