@@ -4,6 +4,7 @@ import math
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -117,12 +118,17 @@ class Metrics:
 
     def take(self, rows: Sequence[Row]) -> bool:
         """Take in rows in the order of the file, of which some may be left out; whether any of them counted."""
-        batch = batch_of(rows) if len(rows) >= _FEWEST_AT_ONCE else None
-        if batch is not None and self.take_batch(batch):
-            return True
         changed = False
-        for row in rows:
-            changed |= self._take(row)
+        for _, of_attempt in groupby(rows, lambda row: row.get("attempt")):
+            group = list(of_attempt)
+            if group[0].get("attempt") != self.attempt:  # the first row of an attempt tells where it goes on from
+                changed |= self._take(group.pop(0))
+            batch = batch_of(group) if len(group) >= _FEWEST_AT_ONCE else None
+            if batch is not None and self.take_batch(batch):
+                changed = True
+                continue
+            for row in group:
+                changed |= self._take(row)
         return changed
 
     def take_batch(self, batch: Batch) -> bool:

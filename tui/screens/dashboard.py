@@ -90,7 +90,7 @@ class DashboardScreen(Screen[None]):
     def __init__(
         self, run: RunDirectory | None = None, session: "TrainingSession | None" = None, name: str = "a new run"
     ) -> None:
-        super().__init__(classes="-opening")
+        super().__init__()
         self.run_directory = run
         self.session = session
         self._name_before = inert_line(run.name if run is not None else name)
@@ -137,7 +137,9 @@ class DashboardScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         yield StatusLine(id="header")
         yield StatusLine(id="progress")
-        yield Static(id="notice", markup=False)
+        notice = Static(id="notice", classes="-opening", markup=False)
+        notice.display = False
+        yield notice
         yield KeyLine()
 
     async def on_mount(self) -> None:
@@ -166,7 +168,7 @@ class DashboardScreen(Screen[None]):
             await self.mount(panes, before=self.query_one(KeyLine))
             if not panes.is_attached:
                 return  # the screen was left meanwhile
-            self.remove_class("-opening")
+            self.query_one("#notice").remove_class("-opening")
             self._following = following
             self._open_telemetry()
             if not following.behind:
@@ -355,7 +357,8 @@ class DashboardScreen(Screen[None]):
             # At rest nothing may be sent, not even how little that takes.
             content = progress(self._following, width, cost if self._following.is_live else "", ascii=self._ascii)
             two_lines = bool(content.plain.partition("\n")[2].strip()) and self.size.height >= LOW
-            self.set_class(two_lines, "-two-lines")
+            # A class of the screen's own would have the styles of everything on it worked out anew.
+            self.query_one("#progress").set_class(two_lines, "-two-lines")
             self.query_one("#progress", StatusLine).show(content)
 
     def _show_facts(self) -> None:
@@ -406,7 +409,7 @@ class DashboardScreen(Screen[None]):
         notice = self.query_one("#notice", Static)
         if str(notice.content) != text:
             notice.update(text)
-        self.set_class(bool(text), "-notice")
+        notice.display = bool(text)
 
     def on_unmount(self) -> None:
         if self._reading is not None:
