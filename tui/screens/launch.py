@@ -463,7 +463,7 @@ def _worked_out(
 def _whereabouts(known: KnownFile) -> str:
     size = f"{known.size / 1e6:,.1f} MB" if known.size >= 1e6 else f"{known.size / 1e3:,.0f} kB" if known.size else ""
     if known.is_here():
-        return ", ".join(filter(None, ("here", size)))
+        return f"here, {size or 'with Python'}"
     return f"{size} to download".strip() if known.url else "not here"
 
 
