@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from minigpt.journal import Row, count_in, journal_rows
 from minigpt.metrics import Metrics
-from minigpt.rundir import RunDirectory
+from minigpt.rundir import RunDirectory, last_state_event
 
 
 def last_attempt(run: RunDirectory, metrics: Metrics) -> int:
@@ -15,6 +15,22 @@ def last_attempt(run: RunDirectory, metrics: Metrics) -> int:
     events = [count_in(row, "attempt") or 0 for row in journal_rows(run.events_file)]
     infos = [count_in(checkpoint.info(), "attempt") or 0 for checkpoint in run.checkpoints()[-1:]]
     return max([metrics.attempt, *events, *infos])
+
+
+def untold_crash(run: RunDirectory, metrics: Metrics) -> Row | None:
+    """What is to be said of the last attempt if nobody trains the run and its end is not told; None if it is.
+
+    Who is killed cannot say so. Step and attempt are the last that are known of.
+    """
+    state, reached = None, (metrics.attempt, count_in(metrics.last, "step") or 0)
+    for row in journal_rows(run.events_file):
+        state = last_state_event([row], state)
+        reached = max(reached, (count_in(row, "attempt") or 0, count_in(row, "step") or 0))
+    if state not in {"started", "paused", "continued"}:
+        return None
+    attempt, step = reached
+    message = f"the process that trained it ended without a word; it had come to step {step:,}"
+    return {"event": "crashed", "step": step, "attempt": attempt, "message": message}
 
 
 def alike_since(events: Iterable[Row]) -> int:

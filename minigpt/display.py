@@ -136,7 +136,7 @@ class ProgressDisplay:
                 self._progress.update(self._task, description="training")
             case "handing_over":
                 self._progress.update(self._task, description="handing over")
-            case "notice" | "recovered" | "failed":
+            case "notice" | "recovered" | "failed" | "crashed" | "went_on":
                 self._console.print(inert_line(text_in(event, "message"), 400))
 
     def trouble(self, words: str) -> None:

@@ -27,7 +27,8 @@ from minigpt.windows import BATCH_TOKENS
 class Examiner:
     """Examines one model, always in the same way.
 
-    `look_up` is called often during an evaluation, with the share that is done; what it raises ends it.
+    `look_up` is called often during an evaluation, with the share that is done; what it raises ends it. `sign_of_life`
+    is called often during a sample.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Examiner:
         *,
         log: RunLog,
         look_up: Callable[[float], None],
+        sign_of_life: Callable[[], None],
     ) -> None:
         self._model = model
         self._data = data
@@ -46,6 +48,7 @@ class Examiner:
         self._device = device
         self._log = log
         self._look_up = look_up
+        self._sign_of_life = sign_of_life
         self._batch_tokens = BATCH_TOKENS
 
     def evaluate(self, counters: Counters) -> bool:
@@ -103,8 +106,12 @@ class Examiner:
         self._log.event(step, "sampled", **answer(command))
 
     def _text(self, model: GPT, sampling: Sampling) -> str:
+        text = ""
         try:
-            return "".join(generate(model, self._data.tokenizer, self._config.sample.prompt, sampling))
+            for piece in generate(model, self._data.tokenizer, self._config.sample.prompt, sampling):
+                self._sign_of_life()
+                text += piece
+            return text
         except Exception as error:
             if not is_out_of_memory(error) or model.wte.weight.is_cpu:
                 raise

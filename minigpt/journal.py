@@ -4,6 +4,7 @@ import errno
 import json
 import math
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -32,7 +33,7 @@ class JournalWriter:
     """Appends rows to one JSONL file, each by a single write, so that a killed process leaves at most one torn line.
 
     A row that cannot be written, on a full disk or in a directory that is gone, is kept and comes before the next one:
-    whoever appends goes on. Only the holder of the run's lock opens one.
+    whoever appends goes on. Only the holder of the run's lock opens one. Rows may come from several threads.
 
     `may_make_again` is asked before a file that has vanished is written anew: where a directory was deleted as a whole
     another run may lie by now.
@@ -41,6 +42,7 @@ class JournalWriter:
     def __init__(self, path: Path, may_make_again: Callable[[], bool] = lambda: True) -> None:
         self.path = path
         self._may_make_again = may_make_again
+        self._lock = threading.RLock()
         self._waiting: list[bytes] = []
         self._torn_from: int | None = None
         """Where half a row begins that could not be cut off."""
@@ -70,8 +72,9 @@ class JournalWriter:
 
     def append(self, row: Row) -> None:
         """Write one row, or keep it until it can be written."""
-        self._waiting.append((json.dumps(_json_safe(row), allow_nan=False) + "\n").encode())
-        with suppress(OSError):
+        line = (json.dumps(_json_safe(row), allow_nan=False) + "\n").encode()
+        with self._lock, suppress(OSError):
+            self._waiting.append(line)
             self.flush()
 
     @property
@@ -81,12 +84,13 @@ class JournalWriter:
 
     def flush(self) -> None:
         """Write the rows that wait. Raises OSError; the file then ends at a whole line all the same."""
-        try:
-            self._flush()
-        except OSError as error:
-            self.error = error
-            raise
-        self.error = None
+        with self._lock:
+            try:
+                self._flush()
+            except OSError as error:
+                self.error = error
+                raise
+            self.error = None
 
     def _flush(self) -> None:
         while self._waiting:
@@ -114,8 +118,11 @@ class JournalWriter:
 
     def make_again(self) -> None:
         """Write the file anew if it is not in its place. Raises OSError, also if another one is, or it may not be."""
-        if self.is_in_place():
-            return
+        with self._lock:
+            if not self.is_in_place():
+                self._make_again()
+
+    def _make_again(self) -> None:
         if not self._may_make_again():
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.path))
         # What is open can still be read, although it has no name any more.

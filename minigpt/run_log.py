@@ -9,7 +9,10 @@ from minigpt.rundir import RunDirectory, RunLock
 
 
 class RunLog:
-    """The three growing files of a run, for the holder of its lock. `attempt` stands in every event."""
+    """The three growing files of a run, for the holder of its lock. `attempt` stands in every event.
+
+    Events and notices may come from any thread.
+    """
 
     def __init__(self, run: RunDirectory, lock: RunLock, attempt: int) -> None:
         self.attempt = attempt

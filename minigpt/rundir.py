@@ -321,7 +321,7 @@ class RunDirectory:
 
 
 # The events after which a run's state differs from before.
-_STATE_EVENTS = frozenset({"started", "paused", "continued", "stopped", "finished", "failed"})
+_STATE_EVENTS = frozenset({"started", "paused", "continued", "stopped", "finished", "failed", "crashed"})
 
 
 def last_state_event(rows: Iterable[Row], before: str | None = None) -> str | None:

@@ -141,10 +141,13 @@ class TrainingSession(threading.Thread):
             for name, path in (("events", run.events_file), ("metrics", run.metrics_file)):
                 self.offsets[name] = path.stat().st_size if path.exists() else 0
             self.run_directory = run
+            was_free = self._lock_descriptor is None
             while True:
                 self.phase = "building the model"
                 preset = "" if self._resume is not None else self._preset
-                self._trainer = Trainer(run, config, data, device, lock=lock, changed=changed, preset=preset)
+                self._trainer = Trainer(
+                    run, config, data, device, lock=lock, changed=changed, preset=preset, was_free=was_free
+                )
                 if changed:  # written only now, when nothing refuses them any more
                     self._write_config(run, config)
                 if self._hand_over_failure:
@@ -155,7 +158,7 @@ class TrainingSession(threading.Thread):
                 if outcome != "detach":
                     return outcome
                 # As the training has it, which memory may have changed; the file is anybody's.
-                config, changed = self._trainer.config, {}
+                config, changed, was_free = self._trainer.config, {}, False
                 if self._hand_over(run, lock, config.device.type):
                     return "detached"
 

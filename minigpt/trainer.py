@@ -7,7 +7,7 @@ import time
 from functools import partial
 from typing import Any
 
-from minigpt.attempts import alike_since, changes_training, last_attempt
+from minigpt.attempts import alike_since, changes_training, last_attempt, untold_crash
 from minigpt.batches import Batches
 from minigpt.checkpoint import Snapshot, write_checkpoint_info
 from minigpt.clock import Clock
@@ -32,6 +32,7 @@ from minigpt.restoring import restore_newest
 from minigpt.run_log import RunLog
 from minigpt.rundir import RunDirectory, RunLock
 from minigpt.saving import Saver, answer, reason_of
+from minigpt.stalls import StallWatch
 from minigpt.started import description
 
 _LOCK_INTERVAL = 3.0  # seconds between two looks whether the lock is still in its place
@@ -42,7 +43,8 @@ class Trainer:
     """Trains one run, whose lock the caller holds, from its last checkpoint on or from the beginning.
 
     `changed` are the settings, with their old and new values, in which a resumption differs; `preset` is the name of
-    what a new run was made from, for whoever compares them.
+    what a new run was made from, for whoever compares them. `was_free` says that nobody held the lock before: an
+    attempt that has not told its end has then crashed, and this one says so.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Trainer:
         lock: RunLock,
         changed: dict[str, tuple[Any, Any]] | None = None,
         preset: str = "",
+        was_free: bool = False,
     ) -> None:
         self.run = run
         self.config = config
@@ -80,13 +83,23 @@ class Trainer:
         metrics = Metrics(run.metrics_file).read_all()
         try:
             since = self.counters.step if changes_training(changed) else alike_since(journal_rows(run.events_file))
+            self._crash = untold_crash(run, metrics) if was_free else None
             self.log = RunLog(run, lock, attempt=1 + last_attempt(run, metrics))
         except OSError as error:
             raise UserError(f"{inert_line(str(run.path))}: cannot be written to: {reason_of(error)}") from None
         self.saver = Saver(run, lock, self.log, data.tokenizer)
         self._rows = MetricRows(metrics, self.log, self.batches, since)
         self._rows.begin(self.counters, self.resumed_from)
-        self._examiner = Examiner(self.learner.speaker, data, config, device, log=self.log, look_up=self._look_up)
+        self._stalls = StallWatch(self._tell_stall)
+        self._examiner = Examiner(
+            self.learner.speaker,
+            data,
+            config,
+            device,
+            log=self.log,
+            look_up=self._look_up,
+            sign_of_life=self._stalls.sign_of_life,
+        )
         self._way_back = WayBack(run, self.learner, data, self.saver, self._notice)
 
     # ── the loop ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -98,7 +111,7 @@ class Trainer:
         """
         self._inbox = Inbox(self.run.commands_dir, stop, detach)
         self._ending = Ending(self._inbox, self.saver, self.log, partial(self._obey, may_pause=False))
-        with contextlib.closing(self.log), contextlib.closing(self.saver):
+        with contextlib.closing(self.log), contextlib.closing(self.saver), self._stalls:
             try:
                 return self._train()
             except Exception as error:
@@ -154,6 +167,7 @@ class Trainer:
         counters.step += 1
         counters.after_step_is_due = True
         self.steps_done += 1
+        self._stalls.step_done()
         self._rows.count_step()
         if applied:
             counters.steps_since_row += 1
@@ -248,6 +262,7 @@ class Trainer:
 
     def _look_around(self) -> None:
         """Look for commands, and whether the lock is in its place. Raises UserError if another process has the run."""
+        self._stalls.sign_of_life()
         self._inbox.look()
         now = time.monotonic()
         if now < self._next_look_at_lock:
@@ -280,10 +295,21 @@ class Trainer:
     def _notice(self, kind: str, message: str, **values: Any) -> None:
         self.log.notice(self.counters.step, kind, message, **values)
 
+    def _tell_stall(self, stalled: bool, message: str) -> None:
+        # In another thread than all the rest; and another process may have the run since this one stands still.
+        with contextlib.suppress(OSError):
+            if self._lock.is_in_place():
+                if stalled:
+                    self._notice("stall", message)
+                else:
+                    self._event("went_on", message=message)
+
     def _event(self, event: str, **values: Any) -> None:
         self.log.event(self.counters.step, event, **values)
 
     def _tell_the_start(self) -> None:
+        if self._crash is not None:
+            self.log.event(**self._crash)
         model, per_epoch, scale = self.learner.model, self.batches.steps_per_epoch, self.counters.learning_rate_scale
         self._event(
             "started",

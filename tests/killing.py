@@ -159,6 +159,10 @@ def trained(config: Config, operations: Operations, slowness: float = 0.0) -> No
 # ── what must be there ────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def _attempts(run: RunDirectory, event: str) -> list[int]:
+    return [row["attempt"] for row in read_journal(run.events_file) if row["event"] == event]
+
+
 class Undisturbed:
     """What every run has to come to: a run that kept all of its checkpoints, and nobody killed."""
 
@@ -227,6 +231,8 @@ class Undisturbed:
         assert kept == expected, f"{sorted(kept)} are kept, not {sorted(expected)}"
         assert run.best_step() == self.best_at(self.steps[-1]), f"best is {run.best_step()}"
         assert run.epochs_file.read_bytes() == self.run.epochs_file.read_bytes()
+        begun, crashed = (_attempts(run, name) for name in ("started", "crashed"))
+        assert crashed == begun[:-1], f"attempts {begun} began, and {crashed} are said to have crashed"
         rubbish = [path.name for path in run.checkpoints_dir.rglob("*.tmp")]
         assert not rubbish, f"left behind: {rubbish}"
 

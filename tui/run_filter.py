@@ -3,16 +3,36 @@
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from math import isfinite, isnan
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
+from minigpt.files import read_limited
 from minigpt.inert import inert_line
 from minigpt.run_list import RunSummary, Setting
+from tui.run.notes import LONGEST, Signature, signature_of
 
-HINT = "words of the name, state or corpus; n_layer>=6; -not"
+HINT = "words of name, state, corpus; n_layer>=6; note:x; -not"
 """What can be typed, in a few words."""
 
 _TERM = re.compile(r"([A-Za-z_][\w.]*)(>=|<=|!=|==|=|<|>|:)(.*)", re.DOTALL)
+
+
+def _note(run: RunSummary) -> str:
+    """A run's notes; empty without any, and where they cannot be read."""
+    signature = signature_of(run.run.notes_file)
+    return "" if signature is None else _text_of(run.run.notes_file, signature)
+
+
+@lru_cache(maxsize=1000)
+def _text_of(path: Path, _signature: Signature) -> str:
+    # Read once for each writing of the file: the list is filtered at every key and every two seconds.
+    try:
+        return read_limited(path, 4 * LONGEST).decode(errors="replace")
+    except OSError:
+        return ""
+
+
 _OWN: dict[str, Callable[[RunSummary], Setting | None]] = {
     # What the list itself knows comes before a setting of the same name: `name` is what stands in the row.
     "name": lambda run: run.run.name,
@@ -21,6 +41,7 @@ _OWN: dict[str, Callable[[RunSummary], Setting | None]] = {
     "train": lambda run: run.train_loss,
     "val": lambda run: run.val_loss,
     "best": lambda run: run.best[1] if run.best else None,
+    "note": _note,
 }
 _THOUSANDS = re.compile(r"-?[1-9]\d{0,2}(,\d{3})+(\.\d*)?")
 _YES_NO = {True: ("true", "yes"), False: ("false", "no")}

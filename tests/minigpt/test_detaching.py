@@ -117,6 +117,7 @@ def test_handed_over_it_is_the_undisturbed_run(tmp_path: Path) -> None:
     assert run.state() is RunState.FINISHED
     assert started(run)[-1]["resumed_from"] > 30
     assert_same_run(undisturbed, run)
+    assert all(row["event"] != "crashed" for row in read_journal(run.events_file)), "it was handed over"
 
 
 def test_a_successor_that_dies_is_noticed_at_once(saved: RunDirectory) -> None:

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import pairwise
@@ -301,6 +302,26 @@ def test_a_new_file_is_durable_with_its_name(tmp_path: Path, monkeypatch: pytest
         path.unlink()
         writer.append({"a": 2})
         assert synced == [path.stat().st_ino, tmp_path.stat().st_ino]
+
+
+def test_rows_of_several_threads_are_each_written_once(tmp_path: Path) -> None:
+    """The thread that watches for stalls writes beside the training's. Without a lock rows came double, or never."""
+    path = tmp_path / "rows.jsonl"
+    with writing(path) as writer:
+
+        def append(name: int) -> None:
+            for number in range(500):
+                writer.append({"thread": name, "number": number})
+
+        threads = [threading.Thread(target=append, args=(name,)) for name in range(4)]
+        for thread in threads:
+            thread.start()
+        path.unlink(missing_ok=True)  # it is made again by whoever comes first
+        for thread in threads:
+            thread.join()
+    read = read_journal(path)
+    for name in range(4):
+        assert [row["number"] for row in read if row["thread"] == name] == list(range(500))
 
 
 def test_what_waits_for_a_device_without_space_can_be_asked_for() -> None:

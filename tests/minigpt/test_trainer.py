@@ -217,6 +217,30 @@ def test_without_its_events_a_resumed_run_is_still_a_new_attempt(tmp_path: Path,
     assert [row["attempt"] for row in events(run, "started")] == [4]
 
 
+def test_a_crash_is_told_by_the_next_attempt_once(tmp_path: Path, corpus: Path) -> None:
+    """Who is killed cannot say so: without this the log of a run did not tell that it had ever been."""
+    run = train(tiny_config(corpus, tmp_path / "run"))
+    assert events(run, "crashed") == []
+    whole = run.events_file.read_text()
+    shutil.rmtree(run.checkpoint("40").path)
+    cut = [line for line in whole.splitlines(keepends=True) if json.loads(line)["step"] <= 30]
+    run.events_file.write_text("".join(cut))
+    resume(run)
+    rows = read_journal(run.events_file)[len(cut) :]
+    assert [row["event"] for row in rows[:2]] == ["crashed", "started"]
+    # The rows had come further than the events.
+    assert (rows[0]["step"], rows[0]["attempt"]) == (40, 1) and rows[1]["attempt"] == 2
+    assert "ended without a word; it had come to step 40" in rows[0]["message"]
+    assert run.state() is RunState.FINISHED
+    finish(TrainingSession(resume=run, changes={"train.max_steps": "44"}))
+    assert len(events(run, "crashed")) == 1, "an attempt that has told its end has not crashed"
+    # Killed when it had only just said so.
+    run.events_file.write_text("".join(cut) + json.dumps(rows[0]) + "\n")
+    assert run.state() is RunState.CRASHED
+    finish(TrainingSession(resume=run, changes={"train.max_steps": "48"}))
+    assert events(run, "crashed") == [rows[0]]
+
+
 # ── commands ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

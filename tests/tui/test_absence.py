@@ -63,6 +63,7 @@ def test_a_night_in_one_sentence(tmp_path: Path) -> None:
         {"event": "notice", "kind": "disk", "time": BEGAN + 90},
         {"event": "continued", "time": BEGAN + 60 + 12 * 60},
         {"event": "notice", "kind": "spike"},
+        {"event": "notice", "kind": "stall"},
         {"event": "recovered", "resumed_from": 1000, "attempt": 2},
         {"event": "recovered", "resumed_from": 1000, "attempt": 3},
         {"event": "handing_over", "attempt": 3},
@@ -73,7 +74,7 @@ def test_a_night_in_one_sentence(tmp_path: Path) -> None:
     append(run, {"event": "finished", "step": 5000, "attempt": 5})
     assert look_back(run) == (
         f"Since you looked 8 h ago: step 1,000 → 5,000, finished; val loss {losses_at(1000)[1]:.4f} → 0.4921 "
-        "(best at 4,250); 1 trouble with the disk, 1 loss spike, 2 recoveries, 1 resumption, paused 12 min."
+        "(best at 4,250); 1 trouble with the disk, 1 loss spike, 1 stall, 2 recoveries, 1 resumption, paused 12 min."
     )
 
 

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from minigpt.journal import JournalWriter, Row
 from minigpt.rundir import RunDirectory
+from minigpt.stalls import SHORTEST_STALL
 from tests.recorded import recorded_run
-from tui.run.alerts import NOTICES, QUIET, SHORTEST_STALL, Alert, Alerts
+from tui.run.alerts import NOTICES, QUIET, STALL_GRACE, Alert, Alerts
 from tui.run.following import Following
 
 
@@ -116,6 +117,39 @@ def test_a_stall_is_told_once_until_it_goes_on(tmp_path: Path) -> None:
         assert watching.kinds(60) == ["stall"]
 
 
+def test_what_the_run_says_itself_is_not_told_again(tmp_path: Path) -> None:
+    """A run that can still write says that it stands still before its viewer does; what it says late was told already."""
+    run = recorded_run(tmp_path, ended="", steps=1800)
+    stall = {"event": "notice", "kind": "stall", "message": "stands still"}
+    with run.locked():
+        watching = Watching(run)
+        assert watching.kinds(int(SHORTEST_STALL)) == []
+        append(run, stall)
+        (told,) = watching.look(400)
+        assert (told.kind, told.message, told.from_viewer) == ("stall", "stands still", False)
+        append(run, {"event": "went_on", "message": "goes on"})
+        assert [(alert.kind, alert.title) for alert in watching.look()] == [("went_on", "goes on")]
+        assert watching.kinds(100) == ["stall"], "this time it could not write"
+        append(run, {**stall, "time": 1_795_000_900.0})
+        assert watching.kinds(100) == []
+        assert Watching(run).kinds(200) == [], "it was said before this one came"
+        append(run, {"event": "went_on", "time": 1_795_001_000.0})
+        assert watching.kinds() == ["went_on"]
+    assert watching.kinds(2) == ["crashed"]
+    crashed = {"event": "crashed", "message": "it ended without a word", "time": 1_795_002_000.0}
+    with run.locked():
+        late = Watching(run)
+        append(run, crashed, {"event": "started", "attempt": 3, "resumed_from": 1750, "time": 1_795_002_000.0})
+        assert watching.kinds() == [], "the viewer has told it"
+        assert late.kinds() == ["crashed"], "killed and taken up again between two looks"
+        append(run, {"event": "failed", "attempt": 3, "message": "out of words"})
+    assert watching.kinds() == ["failed"]
+    opened = Watching(run)
+    with run.locked():
+        append(run, {**crashed, "time": 1_795_003_000.0})
+        assert opened.kinds() == [], "it had been opened as one that had crashed"
+
+
 def test_what_takes_long_by_nature_is_no_stall(tmp_path: Path) -> None:
     """Guards false alarms: an evaluation, a pause, the start with its compiling, and a laptop that slept."""
     quiet: list[list[Row]] = [
@@ -129,6 +163,9 @@ def test_what_takes_long_by_nature_is_no_stall(tmp_path: Path) -> None:
         append(run, *events)
         with run.locked():
             assert Watching(run).kinds(400) == [], events
+    run = recorded_run(tmp_path / "compiles", ended="", steps=0)
+    with run.locked():
+        assert Watching(run).kinds(400) == [], "it has been evaluated, and its first step is being compiled"
     run = recorded_run(tmp_path / "slept", ended="", steps=1800)
     with run.locked():
         watching = Watching(run)
@@ -144,12 +181,12 @@ def test_a_slow_run_is_given_more_time(tmp_path: Path) -> None:
     run = recorded_run(tmp_path, ended="", steps=0)
     metrics = JournalWriter(run.metrics_file)
     for step in range(1, 30):
-        metrics.append({"step": step, "attempt": 1, "elapsed": 30.0 * step, "train_loss": 2.0})
+        metrics.append({"step": step, "attempt": 1, "elapsed": 30.0 * step, "tokens_per_second": 9.0})
     metrics.close()
     with run.locked():
         watching = Watching(run)
-        assert watching.kinds(290) == []
-        assert watching.kinds(20) == ["stall"]
+        assert watching.kinds(300) == []
+        assert watching.kinds(30 + int(STALL_GRACE) + 1) == ["stall"]
 
 
 def test_a_swarm_is_told_once_a_minute_and_counted(tmp_path: Path) -> None:

@@ -74,6 +74,9 @@ def test_the_words_of_each_kind() -> None:
             {"event": "recovered", "message": "back to step 750"},
             {"event": "notice", "kind": "nonfinite", "message": "left out"},
             {"event": "handing_over"},
+            {"event": "notice", "kind": "stall", "message": "no step for 60 s"},
+            {"event": "went_on", "message": "after 90 s"},
+            {"event": "crashed", "message": "it had come to step 40"},
             {"event": "of_a_later_version", "value": [1, 2]},
         )
     }
@@ -86,6 +89,9 @@ def test_the_words_of_each_kind() -> None:
         "went back back to step 750",
         "not finite left out",
         "handing over another process goes on",
+        "stalled no step for 60 s",
+        "goes on after 90 s",
+        "crashed it had come to step 40",
         'of_a_later_vers… {"value": [1, 2]}',
     }
 
@@ -149,6 +155,12 @@ async def test_it_follows_filters_and_keeps_its_own_alerts(tmp_path: Path) -> No
         run.events_file.write_text("")  # written anew
         pane.look()
         assert texts(app) == []
+        pane.add_alert(stall)
+        assert len(texts(app)) == 1
+        append(run, {"event": "notice", "kind": "stall", "message": "the run says so itself"})
+        pane.look()
+        (line,) = texts(app)
+        assert "the run says so itself" in line, "one stall stood there twice"
 
 
 async def test_a_run_without_events_and_rubbish(tmp_path: Path) -> None:

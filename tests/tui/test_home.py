@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,10 +28,12 @@ from tests.recorded import BEGAN
 from tests.tui.panes import settled, until
 from tui.app import MiniGPTApp
 from tui.charts.sparkline import sparkline
+from tui.run_filter import HINT
 from tui.screens.dashboard import DashboardScreen
 from tui.screens.home import HomeScreen
 from tui.screens.rename import RenameScreen
 from tui.settings import Settings
+from tui.widgets.key_line import KeyLine
 from tui.widgets.row_table import RowTable, without_middle
 from tui.widgets.run_table import FilterLine, RunTable
 
@@ -169,7 +172,8 @@ async def settle(pilot: Pilot[Any]) -> None:
     assert isinstance(screen, HomeScreen)
     for _ in range(200):
         await pilot.pause(0.01)
-        if screen._runs is not None and screen._counts and not (screen._reading and screen._reading.is_alive()):
+        counted = screen.query_one("#presets", RowTable)._entries[0].cells[-1]
+        if screen._runs is not None and counted and not (screen._reading and screen._reading.is_alive()):
             break
     await pilot.pause()
 
@@ -478,6 +482,51 @@ async def test_a_covered_list_is_not_read(runs: Path) -> None:
         assert home._reading is None
 
 
+async def test_the_end_of_another_processs_run_is_told_on_the_list(runs: Path) -> None:
+    """It was told only while its dashboard was open; and what that, or the app of its own run, tells is not told again."""
+
+    def end(run: RunDirectory, event: str) -> None:
+        journal = JournalWriter(run.events_file)
+        journal.append({"event": event, "step": 1300, "attempt": 1, "message": "a [b]message"})
+        journal.close()
+
+    first, second, own = (make_run(runs, name, loss=1.5) for name in ("first", "second", "own"))
+    app = MiniGPTApp()
+    rings: list[str] = []
+    app.bell = lambda: rings.append("ding")  # type: ignore[method-assign]
+    with ExitStack() as held:
+        locks = {run.path: held.enter_context(ExitStack()) for run in (first, second, own)}
+        for run in (first, second, own):
+            locks[run.path].enter_context(run.locked())
+        async with app.run_test(size=(120, 36)) as pilot:
+            await settle(pilot)
+            home = home_of(app)
+
+            async def told() -> list[str]:
+                home._read_runs()
+                await settle(pilot)
+                return [f"{toast.title.split(' · step')[0]}: {toast.message}" for toast in app._notifications]
+
+            app.session = SimpleNamespace(is_alive=lambda: True, run_directory=own, error=None)  # type: ignore[assignment]
+            assert await told() == []
+            for run in (first, own):
+                end(run, "failed")
+                locks[run.path].close()
+            assert await told() == ["first · failed: a [b]message"] and rings == ["ding"]
+            app.session = None
+            app.open_run(RunDirectory(second.path))
+            await until(pilot, lambda: isinstance(app.screen, DashboardScreen) and app.screen._following)
+            end(second, "stopped")
+            await until(pilot, lambda: len(app._notifications) == 2)
+            locks[second.path].close()
+            await pilot.press("escape")
+            await until(pilot, lambda: app.screen is home)
+            assert (await told())[1:] == [
+                "second · stopped: It has come to step 1,300. Best validation loss 1.5000 at step 1,250."
+            ]
+            assert len(await told()) == 2
+
+
 async def test_what_a_thread_could_not_do_is_said(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Guards against a list that stays empty without a word."""
 
@@ -597,13 +646,32 @@ async def test_a_mark_cuts_no_name_and_stays_over_a_rename(runs: Path) -> None:
         assert table.chosen == str(runs / "night-on-the-python-docs-2")
 
 
-async def test_the_filter_says_how_many_runs_match(runs: Path) -> None:
-    """It was an unnamed line."""
+async def test_the_key_for_the_help_is_named_at_every_width(runs: Path) -> None:
+    """At 80 columns the last line had no room for it; and in the filter line ? is a character."""
     some_runs(runs)
     app = Asked()
     async with app.run_test(size=(80, 24)) as pilot:
         await in_the_runs(pilot)
-        await pilot.press("slash", *"tiny")
+        keys = app.screen.query_one(KeyLine)
+        for width in (24, 40, 60, 80, 100):
+            await pilot.resize_terminal(width, 24)
+            await settled(pilot)
+            assert str(keys.content).endswith("? keys  q quit") and len(str(keys.content)) <= width - 2, width
+        await pilot.press("slash")
+        await settled(pilot)
+        assert "f1 keys" in str(keys.content) and "?" not in str(keys.content)
+
+
+async def test_the_filter_says_how_many_runs_match(runs: Path) -> None:
+    """It was an unnamed line, and what can be typed there was cut off."""
+    some_runs(runs)
+    app = Asked()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await in_the_runs(pilot)
+        await pilot.press("slash")
+        await settled(pilot)
+        assert HINT in app.screen._compositor.render_strips()[app.screen.query_one("#filter").region.y].text
+        await pilot.press(*"tiny")
         await settled(pilot)
         line = app.screen.query_one("#filter").region.y
         assert re.search(r"filter: *tiny +2 of 6 match", app.screen._compositor.render_strips()[line].text)

@@ -1,11 +1,13 @@
 """The filter over the runs: words, comparisons with figures and settings, and what is said of what is none."""
 
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from minigpt.files import read_limited
 from minigpt.run_list import RunSummary, Setting, settings_of
 from minigpt.rundir import RunDirectory, RunState
 from tui.run_filter import run_filter
@@ -91,9 +93,59 @@ def test_nothing_is_said_of_settings_before_they_are_read() -> None:
     assert run_filter("zzz:1").complaint(RUNS) == ""
 
 
+def test_notes_are_read_when_the_filter_asks_and_again_when_they_have_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards the words of which a user remembers a run, and a list that reads a thousand files at every key."""
+    read: list[str] = []
+
+    def counting(path: Path, limit: int) -> bytes:
+        read.append(path.parent.name)
+        return read_limited(path, limit)
+
+    monkeypatch.setattr("tui.run_filter.read_limited", counting)
+    runs = []
+    for name, notes in {
+        "good": "Baseline for the PAPER\nlr 3e-4",
+        "bad": "debug: diverges Straße",
+        "none": None,
+    }.items():
+        runs.append(summary(str(tmp_path / name)))
+        runs[-1].run.path.mkdir()
+        if notes is not None:
+            runs[-1].run.notes_file.write_text(notes, encoding="utf-8")
+
+    def left(text: str) -> str:
+        chosen = run_filter(text)
+        assert chosen.complaint(runs) == ""
+        return " ".join(run.run.name for run in runs if chosen.matches(run))
+
+    assert left("good -state:crashed") == "good" and read == []
+    assert left("note:paper") == "good" and read == ["good", "bad"]
+    assert left("NOTE:STRASSE") == "bad"
+    assert left("-note:debug") == "good none"
+    assert left("note:lr -note:debug") == "good"
+    assert left("note:the") == left("note:the note:3e-4") == "good"
+    assert left("note!=x") == "good bad none"
+    assert left("note>5") == left("note:[b]") == ""
+    assert read == ["good", "bad"]
+    runs[0].run.notes_file.write_text("a debug run after all", encoding="utf-8")
+    assert left("note:debug") == "good bad" and read == ["good", "bad", "good"]
+    assert run_filter("notes:debug").complaint(runs[:1]) == "no run has notes; did you mean note?"
+    # What is no text of ours is none, and nothing is waited for.
+    runs[0].run.notes_file.unlink()
+    os.mkfifo(runs[0].run.notes_file)
+    runs[1].run.notes_file.write_bytes(b"\xff\x00 debug \x1b[2J")
+    runs[2].run.notes_file.write_bytes(b"debug" * 100_000)
+    assert left("note:debug") == "bad"
+    runs[1].run.notes_file.unlink()
+    runs[1].run.notes_file.symlink_to("/etc/passwd")
+    assert left("note:root") == ""
+
+
 TYPED = st.text(max_size=40) | st.lists(
     st.sampled_from(
-        ["n_layer", "-", ">=", "<", ":", "=", "!=", "6", "nan", "inf", "1e999", " ", "step", ".", "\x1b", "９"]
+        ["n_layer", "-", ">=", "<", ":", "=", "!=", "6", "nan", "inf", "1e999", " ", "step", "note", ".", "\x1b", "９"]
     ),
     max_size=12,
 ).map("".join)

@@ -22,6 +22,7 @@ _NOTICES = {
     "nonfinite": ("loss that was no finite number", "losses that were no finite numbers"),
     "memory": ("shortage of memory", "shortages of memory"),
     "disk": ("trouble with the disk", "troubles with the disk"),
+    "stall": ("stall", "stalls"),
 }
 
 

@@ -11,6 +11,7 @@ from typing import Literal
 from minigpt.inert import inert_line, inert_pane
 from minigpt.journal import Row, count_in, number_in, text_in
 from minigpt.rundir import RunState
+from minigpt.stalls import SHORTEST_STALL, STALL_INTERVALS
 from tui.figures import duration, loss_figure
 from tui.run.ended import lost_trainer
 from tui.run.following import LONGEST_MESSAGE, Following
@@ -18,10 +19,9 @@ from tui.run.following import LONGEST_MESSAGE, Following
 Severity = Literal["information", "warning", "error"]
 
 QUIET = 60.0  # seconds after an alert in which others of its kind are only counted
-SHORTEST_STALL = 60.0  # seconds without a sign of life
-STALL_INTERVALS = 10  # of the usual ones between two rows
+STALL_GRACE = 10.0  # seconds in which a run that stands still may say so itself before its viewer does
 _ROWS = 20  # from which the usual interval is told
-_LONGEST_LOOK = 10.0  # seconds between two looks that count as watching: a laptop may have slept
+LONGEST_LOOK = 10.0  # seconds between two looks that count as watching: a laptop may have slept
 _MOST_KNOWN = 20_000  # events
 
 NOTICES: dict[str, tuple[str, Severity]] = {
@@ -30,6 +30,7 @@ NOTICES: dict[str, tuple[str, Severity]] = {
     "overfitting": ("overfitting", "warning"),
     "disk": ("disk", "error"),
     "memory": ("out of memory", "warning"),
+    "stall": ("stalled", "warning"),
 }
 """The kinds of notice that are alerts, with their titles."""
 _LASTING = frozenset({"finished", "stopped", "failed", "crashed"})  # never left out
@@ -40,7 +41,7 @@ class Alert:
     """Something that the user should know of at once."""
 
     kind: str
-    """"finished", "stopped", "failed", "crashed", "recovered", "stall", or the kind of a notice."""
+    """"finished", "stopped", "failed", "crashed", "recovered", "went_on", or the kind of a notice."""
     title: str
     """What it is, in a few words."""
     message: str
@@ -52,7 +53,7 @@ class Alert:
     time: float
     """When it happened, as seconds since the epoch."""
     from_viewer: bool = False
-    """Whether no file of the run tells it."""
+    """Whether no file of the run tells it yet: a process that was killed or stopped cannot."""
 
 
 class Alerts:
@@ -74,6 +75,7 @@ class Alerts:
         self._waited = 0.0
         """Seconds that this viewer has watched without a sign of progress."""
         self._stalled = False
+        """Whether it stands still, and this viewer has told that."""
 
     def take(self, following: Following, new_events: Sequence[Row], now: float) -> list[Alert]:
         """The alerts that are due; `now` is in seconds since the epoch."""
@@ -81,6 +83,8 @@ class Alerts:
         if not self._opened:
             self._opened = not following.behind
             self._was_live = following.is_live
+            # That it had crashed is said once more when it is taken up again, by whoever sees it crashed now.
+            self._end_told = not following.is_live or following.starting
             self._looked_at = now
             return []
         found = []
@@ -109,63 +113,38 @@ class Alerts:
     # ── what there is to tell ─────────────────────────────────────────────────────────────────────────────────
 
     def _of_event(self, following: Following, event: Row, now: float) -> list[Alert]:
-        name = text_in(event, "event")
-        message = inert_pane(text_in(event, "message")[:LONGEST_MESSAGE])
-        severity: Severity = "information"
-        if name == "notice" and text_in(event, "kind") in NOTICES:
-            name = text_in(event, "kind")
-            title, severity = NOTICES[name]
-        elif name == "recovered":
-            title, severity = "went back", "warning"
-        elif name == "finished":
-            title, message = "finished", _result(following)
-        elif name == "stopped":
-            title, message = "stopped", _result(following)
-        elif name == "failed":
-            title, severity = "failed", "error"
-        else:
+        if (text_in(event, "event") == "crashed" and self._end_told) or (is_stall(event) and self._stalled):
+            return []  # this viewer has told it
+        alert = alert_of(event, following.run.name, following.step, following.metrics.best, now)
+        if alert is None:
             return []
-        self._end_told |= name in _LASTING
-        step = count_in(event, "step")
-        time = number_in(event, "time")
-        return [
-            Alert(
-                kind=name,
-                title=title,
-                message=message or title,
-                severity=severity,
-                run=inert_line(following.run.name),
-                step=following.step if step is None else step,
-                time=now if time is None or not isfinite(time) else time,
-            )
-        ]
+        self._end_told |= alert.kind in _LASTING
+        return [alert]
 
     def _of_crash(self, following: Following, now: float) -> list[Alert]:
         if not self._was_live or following.state is not RunState.CRASHED or self._end_told:
             return []
         self._end_told = True
         words = f"{lost_trainer(following).capitalize()}. It had come to step {following.step:,}."
-        return [_seen_here(following, "crashed", words, now)]
+        return [seen_here("crashed", words, following.run.name, following.step, now)]
 
     def _of_stall(self, following: Following, now: float) -> list[Alert]:
         progress = (following.metrics.offset, following.events_read, len(following.samples))
-        watched = min(max(0.0, now - self._looked_at), _LONGEST_LOOK)
+        watched = min(max(0.0, now - self._looked_at), LONGEST_LOOK)
         self._looked_at = now
         trains = following.state is RunState.TRAINING and not (
-            following.starting or following.evaluating or following.handing_over
+            following.starting or following.evaluating or following.handing_over or _says_stalled(following)
         )
         if not trains or progress != self._progress or not _has_begun(following):
             self._progress = progress
             self._waited, self._stalled = 0.0, False
             return []
         self._waited += watched
-        usual = _usual_interval(following)
-        if self._stalled or self._waited < max(SHORTEST_STALL, STALL_INTERVALS * usual):
+        elapsed = following.series("elapsed")[1][-_ROWS:].tolist()
+        if self._stalled or (words := stall_words(self._waited, elapsed)) is None:
             return []
         self._stalled = True
-        often = f"; usually a row comes every {_seconds(usual)}" if usual else ""
-        words = f"Nothing was logged for {duration(self._waited)}{often}. The process is still there."
-        return [_seen_here(following, "stall", words, now)]
+        return [seen_here("stall", words, following.run.name, following.step, now)]
 
     def _unless_swarm(self, alert: Alert, now: float) -> Alert | None:
         if alert.kind in _LASTING:
@@ -180,36 +159,74 @@ class Alerts:
         return alert
 
 
-def _result(following: Following) -> str:
-    best = following.metrics.best
-    words = f"It has come to step {following.step:,}."
-    return words if best is None else f"{words} Best validation loss {loss_figure(best[1])} at step {best[0]:,}."
+def alert_of(event: Row, run: str, step: int, best: tuple[int, float] | None, now: float) -> Alert | None:
+    """The alert that an event of a run deserves; None for most.
 
-
-def _seen_here(following: Following, kind: Literal["crashed", "stall"], message: str, now: float) -> Alert:
+    The rest is what is known of the run: its name, how far it is, step and value of its best validation loss.
+    """
+    name = text_in(event, "event")
+    message = inert_pane(text_in(event, "message")[:LONGEST_MESSAGE])
+    severity: Severity = "information"
+    if name == "notice" and text_in(event, "kind") in NOTICES:
+        name = text_in(event, "kind")
+        title, severity = NOTICES[name]
+    elif name == "recovered":
+        title, severity = "went back", "warning"
+    elif name in {"finished", "stopped"}:
+        title, message = name, f"It has come to step {step:,}."
+        if best is not None:
+            message += f" Best validation loss {loss_figure(best[1])} at step {best[0]:,}."
+    elif name == "went_on":
+        title = "goes on"
+    elif name in {"failed", "crashed"}:
+        title, severity = name, "error"
+    else:
+        return None
+    at, time = count_in(event, "step"), number_in(event, "time")
     return Alert(
-        kind=kind,
-        title={"crashed": "crashed", "stall": "stalled"}[kind],
-        message=message,
-        severity="error" if kind == "crashed" else "warning",
-        run=inert_line(following.run.name),
-        step=following.step,
-        time=now,
-        from_viewer=True,
+        kind=name,
+        title=title,
+        message=message or title,
+        severity=severity,
+        run=inert_line(run),
+        step=step if at is None else at,
+        time=now if time is None or not isfinite(time) else time,
     )
 
 
+def seen_here(kind: Literal["crashed", "stall"], message: str, run: str, step: int, now: float) -> Alert:
+    """The alert of what a viewer has seen, and the run's files do not tell yet."""
+    title, severity = NOTICES.get(kind, (kind, "error"))
+    return Alert(kind, title, message, severity, inert_line(run), step, now, from_viewer=True)
+
+
+def stall_words(waited: float, elapsed: Sequence[float]) -> str | None:
+    """What to say of a run that has logged nothing for `waited` seconds of watching; None while that is no stall.
+
+    `elapsed` are the seconds of training at which its rows came, or its last ones.
+    """
+    gaps = [after - before for before, after in pairwise(elapsed[-_ROWS:]) if isfinite(after - before)]
+    usual = max(0.0, median(gaps)) if gaps else 0.0
+    if waited < max(SHORTEST_STALL, STALL_INTERVALS * usual) + usual + STALL_GRACE:
+        return None
+    often = f"; usually a row comes every {_seconds(usual)}" if usual else ""
+    return f"Nothing was logged for {duration(waited)}{often}. The process is still there."
+
+
+def is_stall(event: Row) -> bool:
+    """Whether the run says that it stands still."""
+    return text_in(event, "event") == "notice" and text_in(event, "kind") == "stall"
+
+
+def _says_stalled(following: Following) -> bool:
+    """Whether the run says itself that it stands still."""
+    number, event = following.remembered[-1] if following.remembered else (-1, {})
+    return number == following.events_read - 1 and is_stall(event)
+
+
 def _has_begun(following: Following) -> bool:
-    """Whether the last attempt has written a row: before that it may be compiling for minutes."""
-    return following.latest("elapsed") is not None
-
-
-def _usual_interval(following: Following) -> float:
-    """Seconds between two rows, of the last ones; 0 while unknown."""
-    _, elapsed = following.series("elapsed")
-    times = [float(each) for each in elapsed[-_ROWS:]]
-    gaps = [after - before for before, after in pairwise(times) if isfinite(after - before)]
-    return max(0.0, median(gaps)) if gaps else 0.0
+    """Whether the last attempt has written a row of steps: the first one may be compiled for minutes."""
+    return following.latest("tokens_per_second") is not None
 
 
 def _seconds(seconds: float) -> str:

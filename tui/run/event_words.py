@@ -23,8 +23,9 @@ _NOTICES = {
     "compile": "compile",
     "corpus": "corpus",
     "detach": "detach",
+    "stall": "stalled",
 }
-_ALARMING = frozenset({"spike", "nonfinite", "overfitting", "disk", "memory"})
+_ALARMING = frozenset({"spike", "nonfinite", "overfitting", "disk", "memory", "stall"})
 
 
 class Told(NamedTuple):
@@ -130,5 +131,7 @@ _KNOWN: dict[str, Callable[[Row], Told]] = {
     "stopped": _plain("stopped", "warning"),
     "finished": _finished,
     "failed": _plain("failed", "problem"),
+    "crashed": _plain("crashed", "problem"),
+    "went_on": _plain("goes on", "good"),
     "recovered": _plain("went back", "warning"),
 }

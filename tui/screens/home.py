@@ -22,16 +22,18 @@ from minigpt.paths import runs_dir
 from minigpt.presets import Preset, list_presets
 from minigpt.run_list import LIVE, RunList, RunSummary, now, size_in_words
 from minigpt.rundir import RunDirectory, RunState
-from tui.figures import short_count
 from tui.run_filter import HINT
 from tui.run_rows import CURVE_WIDTH
 from tui.screens.dialogs import Choice, ConfirmScreen, KeyGroup, KeysScreen, keys_of
 from tui.widgets.key_line import KeyLine
-from tui.widgets.row_table import Entry, Field, RowTable
+from tui.widgets.preset_table import PresetTable, parameter_counts
+from tui.widgets.row_table import RowTable
 from tui.widgets.run_table import FilterLine, RunTable
 
 if TYPE_CHECKING:
     from tui.app import MiniGPTApp
+    from tui.run.alerts import Alert
+    from tui.run_list_alerts import RunListAlerts
 
 REFRESH_INTERVAL = 2.0  # seconds between two looks at the runs
 
@@ -44,14 +46,6 @@ GRACE = 0.4
 IN_BURST = 0.3  # seconds between two keys that are typed on without looking; they make the grace longer
 
 _ACTING = frozenset({"launch", "resume", "resume_changed", "stop", "rename", "delete"})
-_UNKNOWN = "—"
-
-
-class PresetTable(RowTable):
-    """What a new training can begin from."""
-
-    BINDING_GROUP_TITLE = "Presets"
-    BINDINGS = [Binding("enter", "select_cursor", "start", tooltip="start a training with the preset's settings")]
 
 
 class HomeScreen(Screen[None]):
@@ -59,7 +53,6 @@ class HomeScreen(Screen[None]):
 
     BINDING_GROUP_TITLE = "Home"
     BINDINGS = [
-        Binding("n", "launch", "choose settings", tooltip="choose the settings of a new run, and start it"),
         Binding("r", "resume", "resume", tooltip="go on with the run; asks how long if it has finished"),
         Binding("R", "resume_changed", "resume the run with other settings", show=False),
         Binding("x", "stop", "stop", tooltip="stop the run, whoever trains it; asks first"),
@@ -68,12 +61,15 @@ class HomeScreen(Screen[None]):
             "filter",
             "filter",
             key_display="/",
-            tooltip="show only some runs: by words of name, state or corpus, and by settings",
+            tooltip="show only some runs: by words of name, state or corpus, by settings and notes",
         ),
         Binding("v,equals_sign", "compare", "compare", tooltip="compare the marked runs; space marks one"),
+        # Behind what is done with the run under the cursor: on a short line it goes first.
+        Binding("n", "launch", "choose settings", tooltip="choose the settings of a new run, and start it"),
         Binding("f2", "rename", "give the run another name", show=False),
         Binding("delete,D", "delete", "delete the run; asks first", show=False),
-        Binding("question_mark,f1", "show_keys", "keys", key_display="?", tooltip="this help"),
+        Binding("question_mark", "show_keys", "keys", key_display="?", tooltip="this help"),
+        Binding("f1", "show_keys", "keys", tooltip="this help"),  # where letters are typed
         # These come after what they stand in for: a key whose action cannot be done here says why.
         Binding("r,R,f2,delete,D,v,equals_sign", "say_why_not('run')", show=False),
         Binding("x", "say_why_not('stop')", show=False),
@@ -85,6 +81,13 @@ class HomeScreen(Screen[None]):
         def __init__(self, runs: list[RunSummary]) -> None:
             super().__init__()
             self.runs = runs
+
+    class Alerted(Message):
+        """Something has happened to one of the runs."""
+
+        def __init__(self, alert: "Alert") -> None:
+            super().__init__()
+            self.alert = alert
 
     class RunChanged(Message):
         """A run was renamed or deleted, or could not be."""
@@ -116,10 +119,12 @@ class HomeScreen(Screen[None]):
         self._come_back = False
         """Whether somebody has been on another screen."""
         self._presets = list_presets()
-        self._counts: dict[str, str] = {}
         self._runs: list[RunSummary] | None = None
         self._run_list = RunList(CURVE_WIDTH)
         self._reading: threading.Thread | None = None
+        self._alerts: RunListAlerts | None = None
+        self._told_elsewhere: set[Path] = set()
+        """The runs that other screens have told of since the last look at the list."""
         self._runs_first = True
         self._above: list[Screen[object]] = []
         """The screens that have covered this one since it was last seen."""
@@ -152,8 +157,7 @@ class HomeScreen(Screen[None]):
         yield KeyLine()
 
     def _compose_presets(self) -> Iterator[Widget]:
-        fields = (Field("preset"), Field("what it is for", flexible=True), Field("parameters", "right"))
-        yield PresetTable(fields, id="presets")
+        yield PresetTable(self._presets, id="presets")
         yield Static(id="about", markup=False)
 
     def _compose_runs(self) -> Iterator[Widget]:
@@ -169,7 +173,7 @@ class HomeScreen(Screen[None]):
     def on_mount(self) -> None:
         # At once, not with the event: keys typed too fast are acted upon before that comes.
         self.app.screen_change_signal.subscribe(self, self._screen_changed, immediate=True)
-        self._show_presets()
+        self.query_one(PresetTable).show_counts({})
         self.show_status(self._status)
         self.set_class(self._app.read_only, "-read-only")
         self.set_class(not self._runs_first, "-first-start")
@@ -226,6 +230,7 @@ class HomeScreen(Screen[None]):
             self._come_back = True
             runs = [run for above in self._above if (run := getattr(above, "run_directory", None)) is not None]
             self._go_to = runs[-1].path if runs else None
+            self._told_elsewhere |= {run.path for run in runs}
             self._above.clear()
             self._deaf_until, self._in_burst = get_time() + GRACE, False
 
@@ -275,43 +280,16 @@ class HomeScreen(Screen[None]):
             return Text.assemble(("Enter", "bold"), " trains your first model; choose another with the arrow keys.")
         return Text.assemble(("Enter", "bold"), " starts a preset; choose with the arrow keys.")
 
-    def _show_presets(self) -> None:
-        self.query_one("#presets", RowTable).show(
-            [
-                Entry(preset.name, (preset.name, preset.about, self._counts.get(preset.name, "")))
-                for preset in self._presets
-            ]
-        )
-
     def _count_parameters(self) -> None:
         # Runs in a thread. Loading the dashboard's modules and torch now makes the next key press answer at once.
         import tui.screens.dashboard  # noqa: F401
-        from minigpt.configfile import load_config
         from tui.widgets.panes import load_later_panes
 
         load_later_panes()
-
-        configs = {}
-        counts = {}
-        for preset in self._presets:
-            try:
-                configs[preset] = load_config(preset.path)
-            except Exception:  # noqa: BLE001 - a preset that cannot be read says why when it is started
-                counts[preset.name] = _UNKNOWN
-        from minigpt.corpus import vocab_size_of
-        from minigpt.model import count_parameters
-
-        for preset, config in configs.items():
-            counts[preset.name] = _UNKNOWN
-            try:
-                counts[preset.name] = short_count(count_parameters(config.model, vocab_size_of(config)))
-            except Exception:  # noqa: BLE001 - likewise
-                continue
-        self.post_message(self.ParametersCounted(counts))
+        self.post_message(self.ParametersCounted(parameter_counts(self._presets)))
 
     def on_home_screen_parameters_counted(self, message: ParametersCounted) -> None:
-        self._counts = message.counts
-        self._show_presets()
+        self.query_one(PresetTable).show_counts(message.counts)
 
     # ── runs ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -320,15 +298,35 @@ class HomeScreen(Screen[None]):
         if not self._begun or self.app.screen is not self or (self._reading is not None and self._reading.is_alive()):
             return
 
+        elsewhere, self._told_elsewhere = self._told_elsewhere, set()
+        session = self._app.session
+        if session is not None and session.is_alive() and session.run_directory is not None:
+            elsewhere.add(session.run_directory.path)  # the app tells of that one
+
         def read() -> None:
             seconds = FIRST_READING
             while True:
-                self.post_message(self.RunsRead(self._run_list.read(seconds)))
+                runs = self._run_list.read(seconds)
+                self.post_message(self.RunsRead(runs))
+                self._look_for_alerts(runs, elsewhere)
                 if not self._run_list.behind or self.app.screen is not self:
                     return
                 seconds = FURTHER_READING
 
         self._reading = self._in_thread("runs", read)
+
+    def _look_for_alerts(self, runs: list[RunSummary], elsewhere: set[Path]) -> None:
+        from tui.run_list_alerts import RunListAlerts  # here: the list is shown before this is there
+
+        if self._alerts is None:
+            self._alerts = RunListAlerts()
+        for alert in self._alerts.take(runs, elsewhere, now()):
+            self.post_message(self.Alerted(alert))
+
+    def on_home_screen_alerted(self, message: Alerted) -> None:
+        from tui.notifying import announce
+
+        announce(self.app, message.alert)
 
     def on_home_screen_runs_read(self, message: RunsRead) -> None:
         before, self._runs = self._runs, message.runs
@@ -356,7 +354,7 @@ class HomeScreen(Screen[None]):
         counts.set_class(bool(complaint), "-refused")
         counts.update(f" ✗ {complaint}" if complaint else f" {shown:,} of {total:,} match")
         if self._runs:
-            empty.update("No run has all of these words in its name, state or corpus, and such settings.")
+            empty.update("No run has all of these words in its name, state or corpus, and such settings and notes.")
         else:
             place = inert_line(str(runs_dir()).replace(str(Path.home()), "~", 1))
             empty.update(f"No runs yet. Each run you start is kept in {place},\nto be opened, resumed or talked to.")
@@ -379,8 +377,7 @@ class HomeScreen(Screen[None]):
         return table.chosen_run if table.has_focus else None
 
     def _chosen_preset(self) -> Preset | None:
-        table = self.query_one("#presets", RowTable)
-        return next((preset for preset in self._presets if preset.name == table.chosen), None)
+        return self.query_one(PresetTable).chosen_preset
 
     # ── keys ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -497,7 +494,7 @@ class HomeScreen(Screen[None]):
 
         question = f"{name} is ended after a checkpoint of this step. It can be resumed later."
         choices = (Choice("stop", "s", "stop and save"), Choice("stay", "escape", "go on training"))
-        self.app.push_screen(ConfirmScreen("Stop this run?", question, choices), answered)
+        self.app.push_screen(ConfirmScreen("Stop this run?", question, choices, applies=run.is_live), answered)
 
     # ── which runs there are, and their names ─────────────────────────────────────────────────────────────────
 

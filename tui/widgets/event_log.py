@@ -10,7 +10,7 @@ from textual.timer import Timer
 from textual.widgets import Static
 
 from minigpt.inert import inert_line
-from minigpt.journal import JournalTail, Row
+from minigpt.journal import JournalTail, Row, text_in
 from minigpt.rundir import RunDirectory
 from tui.run.event_words import LONGEST, Told, step_of, told, when
 from tui.widgets.lines import Line, Lines
@@ -35,7 +35,7 @@ _SHOWN: dict[str, frozenset[str]] = {
 
 
 class EventLogPane(SearchedPane):
-    """Follows events.jsonl: time, step, what happened. `add_alert` adds what no file tells."""
+    """Follows events.jsonl: time, step, what happened. `add_alert` adds what that does not tell, or not yet."""
 
     BINDING_GROUP_TITLE = "Events"
     BINDINGS = [
@@ -51,6 +51,8 @@ class EventLogPane(SearchedPane):
         """What has been read, but not shown yet."""
         self._own: list[Line] = []
         """This viewer's alerts that come after the events which are still being read."""
+        self._own_by_kind: dict[str, Line] = {}
+        """The last of them of each kind, until the file tells it too."""
         self._filter = ""
         self._shown_at = 0.0
         self._bites: Timer | None = None
@@ -76,6 +78,8 @@ class EventLogPane(SearchedPane):
             self._new.clear()
             self._show_all()
             before = 0
+        if self._own_by_kind:
+            self._leave_out_own(events)
         self._new += map(_line_of, events)
         behind = self._tail.offset - before > _BITE // 2
         if self._bites is not None:
@@ -95,8 +99,20 @@ class EventLogPane(SearchedPane):
         if alert.from_viewer:
             row: Row = {"time": alert.time, "step": alert.step}
             words = inert_line(f"{alert.message} (seen by this viewer)", LONGEST)
-            self._own.append(_line(row, Told(f"▲ {alert.title}", words, "warning")))
+            line = _line(row, Told(f"▲ {alert.title}", words, "warning"))
+            self._own.append(line)
+            self._own_by_kind[alert.kind] = line
             self.look()
+
+    def _leave_out_own(self, events: list[Row]) -> None:
+        """Drop this viewer's word for what the file tells itself by now: one thing stands there once."""
+        for kind in {text_in(event, "kind") or text_in(event, "event") for event in events}:
+            if (line := self._own_by_kind.pop(kind, None)) is None:
+                continue
+            for lines in (self._own, self._new, self._all):
+                if line in lines:
+                    lines.remove(line)
+            self._show_all()
 
     def _show_new(self) -> None:
         new, self._new = self._new, []

@@ -18,7 +18,7 @@ _GAP = 2
 class KeyLine(StatusLine):
     """Names the keys of the focused part of the screen, then those further out; a click on one presses it.
 
-    Where the line is short, the app's own keys, the help among them, stay.
+    Where the line is short, the app's own keys stay, and the one for the help, whoever has it.
     """
 
     def __init__(self) -> None:
@@ -41,12 +41,12 @@ class KeyLine(StatusLine):
         except ScreenStackError:
             return  # the app is about to end
         width = self.content_size.width or self.app.size.width - 2
-        room = width - sum(len(text) + _GAP for _, _, text, is_apps in shown if is_apps)
+        room = width - sum(len(text) + _GAP for _, _, text, stays in shown if stays)
         taken = []
-        for key, name, text, is_apps in shown:
-            if not is_apps:
+        for key, name, text, stays in shown:
+            if not stays:
                 room -= len(text) + _GAP
-            if is_apps or room >= -_GAP:
+            if stays or room >= -_GAP:
                 taken.append((key, name, text))
         parts: list[Content] = []
         self._places, column = [], 0
@@ -60,7 +60,7 @@ class KeyLine(StatusLine):
         self.show(Content.assemble(*parts))
 
     def _texts(self, screen: Screen[object]) -> list[tuple[str, str, str, bool]]:
-        """Key, its name, its text and whether it is the app's own, of what is shown; the app's own last."""
+        """Key, its name, its text and whether it stays on a short line, of what is shown; the app's own last."""
         first: dict[tuple[int, str], ActiveBinding] = {}
         for active in screen.active_bindings.values():
             if active.binding.show and active.enabled:
@@ -77,7 +77,8 @@ class KeyLine(StatusLine):
         for active in shown:
             name = self.app.get_key_display(active.binding)
             text = f"{name} {active.binding.description}"
-            texts.append((active.binding.key, name, text, active.node is self.app))
+            stays = active.node is self.app or active.binding.action == "show_keys"
+            texts.append((active.binding.key, name, text, stays))
         return texts
 
     def on_click(self, event: events.Click) -> None:
