@@ -9,7 +9,7 @@ from minigpt.rundir import RunDirectory
 from tests.end_to_end.terminal import environment, script
 from tests.training import tiny_config, write_corpus
 
-STEPS = 1500
+STEPS = 1200
 
 
 @pytest.fixture(scope="session")

@@ -36,7 +36,7 @@ def threads_of(program: Program) -> dict[int, float]:
     }
 
 
-def cpu_beside_training(program: Program, run: RunDirectory, steps: int = 150) -> float:
+def cpu_beside_training(program: Program, run: RunDirectory, steps: int = 100) -> float:
     """What all threads but the busiest, which trains, use together over some steps, as a share of what that one uses.
 
     Within one process and one stretch of time, so that whatever else goes on on the machine falls on both. The lowest

@@ -16,7 +16,7 @@ from tests.training import assert_same_run, tiny_config, train, write_corpus
 
 # Large enough that matrix products are shared by two threads, small enough for seconds.
 MODEL = {"n_layer": 2, "n_head": 4, "n_embd": 64, "block_size": 64, "dropout": 0.2}
-TRAIN = {"batch_size": 8, "max_steps": 150, "eval_interval": 50, "checkpoint_interval": 25, "keep_checkpoints": 100}
+TRAIN = {"batch_size": 8, "max_steps": 100, "eval_interval": 50, "checkpoint_interval": 25, "keep_checkpoints": 100}
 
 
 @pytest.fixture
@@ -41,6 +41,7 @@ def test_a_run_beside_a_chat_is_the_run_alone(tmp_path: Path, corpus: Path) -> N
                     continue
                 model, tokenizer = load_for_generation(run, checkpoint)
                 answers[checkpoint.step] = "".join(generate(model, tokenizer, "salt", Sampling(max_new_tokens=30)))
+                time.sleep(0.05)
             except UserError:
                 time.sleep(0.01)  # no checkpoint yet
 
