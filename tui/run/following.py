@@ -262,9 +262,7 @@ class Following:
     def series(self, name: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Steps and values of one metric, kept until the file grows: several parts of the screen ask for the same."""
         if name not in self._series:
-            steps, values = self.metrics.series(name)
-            # Copies: what it returns may share memory with the reader's own arrays, which then cannot grow.
-            self._series[name] = steps.copy(), values.copy()
+            self._series[name] = self.metrics.series(name)
         return self._series[name]
 
     def latest(self, name: str) -> float | None:
