@@ -106,6 +106,8 @@ class MiniGPTApp(App[None]):
         self._leaving = False
         self._unseen: tuple[Following, Alerts] | None = None
         """What follows the run that is trained here while its dashboard is not open."""
+        self.told_stalls: dict[Path, float] = {}
+        """For the alerts of all screens."""
         self._looked_at = 0.0
         self._handing_over: ConfirmScreen | None = None
         """What is shown until another process trains the run."""
@@ -142,7 +144,7 @@ class MiniGPTApp(App[None]):
         if self._without_colors is None:
             from tui.terminal.no_color import WithoutColors
 
-            self._without_colors = WithoutColors(lambda: self.styles.background)
+            self._without_colors = WithoutColors()
         # In the place of Textual's own, whose greys are colours too.
         return [self._without_colors if isinstance(each, Monochrome) else each for each in filters]
 
@@ -229,7 +231,8 @@ class MiniGPTApp(App[None]):
                 inert_line(preset.about),
                 lambda name=preset.name: self.start_run(name),
             )
-        yield SystemCommand("Theme", "Change the colours; the choice is kept", self.action_change_theme)
+        if not self.no_color:
+            yield SystemCommand("Theme", "Change the colours; the choice is kept", self.action_change_theme)
         for command in commands_of(screen):
             # Run where the key is bound, as if it had been pressed there.
             yield SystemCommand(
@@ -386,7 +389,7 @@ class MiniGPTApp(App[None]):
             self._unseen = None
             return
         if self._unseen is None:
-            self._unseen = Following(run, session.offsets["events"]), Alerts()
+            self._unseen = Following(run, session.offsets["events"]), Alerts(self.told_stalls)
             self._looked_at = 0.0
         if session.is_alive() and monotonic() - self._looked_at < UNSEEN_INTERVAL:
             return

@@ -117,7 +117,8 @@ def _with_terminal(target: str | None, options: list[str], settings: "Settings",
     from tui.terminal.connection import Terminal
     from tui.theme import theme_for
 
-    settings = replace(settings, theme=theme_for(settings.theme, color_system()))
+    theme = theme_for(settings.theme, color_system(), no_color="NO_COLOR" in os.environ)
+    settings = replace(settings, theme=theme)
 
     app: MiniGPTApp | None = None
 

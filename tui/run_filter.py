@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from math import isfinite, isnan
 from pathlib import Path, PurePath
 
@@ -20,17 +19,20 @@ _TERM = re.compile(r"([A-Za-z_][\w.]*)(>=|<=|!=|==|=|<|>|:)(.*)", re.DOTALL)
 
 def _note(run: RunSummary) -> str:
     """A run's notes; empty without any, and where they cannot be read."""
-    signature = signature_of(run.run.notes_file)
-    return "" if signature is None else _text_of(run.run.notes_file, signature)
-
-
-@lru_cache(maxsize=1000)
-def _text_of(path: Path, _signature: Signature) -> str:
-    # Read once for each writing of the file: the list is filtered at every key and every two seconds.
-    try:
-        return read_limited(path, 4 * LONGEST).decode(errors="replace")
-    except OSError:
+    path = run.run.notes_file
+    if (signature := signature_of(path)) is None:
         return ""
+    # Read once for each writing of the file: the list is filtered at every key and every two seconds.
+    if path not in _notes or _notes[path][0] != signature:
+        try:
+            text = read_limited(path, 4 * LONGEST).decode(errors="replace")
+        except OSError:
+            text = ""
+        _notes[path] = signature, text
+    return _notes[path][1]
+
+
+_notes: dict[Path, tuple[Signature, str]] = {}
 
 
 _OWN: dict[str, Callable[[RunSummary], Setting | None]] = {

@@ -1,4 +1,4 @@
-"""The themes of the app: for dark terminals, for light ones, and for those with 16 colours or fewer."""
+"""The themes of the app: for dark terminals, for light ones, and for those with 16 colours or none."""
 
 from textual.theme import BUILTIN_THEMES, Theme
 
@@ -99,11 +99,15 @@ def theme_names() -> list[str]:
     return [*(theme.name for theme in THEMES), *BUILTIN_THEMES]
 
 
-def theme_for(chosen: str, color_system: str | None) -> str:
+def theme_for(chosen: str, color_system: str | None, *, no_color: bool = False) -> str:
     """The theme to begin with: the one chosen, or for "auto" one that the terminal's colours can show.
+
+    With `no_color` it is always the one whose backgrounds tell what is chosen, and nothing else.
 
     `color_system` is rich's word for them, as in `app.console.color_system`: "truecolor", "256", "standard" for 16.
     """
+    if no_color:
+        return SIXTEEN.name
     if chosen != AUTO:
         return chosen
     return DARK.name if color_system in {"truecolor", "256"} else SIXTEEN.name

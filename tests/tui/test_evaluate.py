@@ -251,6 +251,15 @@ def test_two_texts_are_kept_in_two_files(run: RunDirectory) -> None:
     assert [row["tokens"] for row in kept_results(run)] == [8, 8]
 
 
+def test_what_is_stopped_at_the_last_moment_is_not_kept(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was said to be stopped, and stood among the results the next time."""
+    job = Evaluating(run, Models(), which="last", text="salt tide")
+    monkeypatch.setattr("minigpt.evaluations.metrics_of", lambda *_: job.cancel() or {"step": 1})
+    job.run()
+    assert job.state == "stopped"
+    assert not kept_results(run)
+
+
 def test_a_result_of_anything() -> None:
     """Guards the list against a file in which somebody wrote something else."""
     assert result_text({"step": "x", "nll": [], "corpus": None, "accuracy": True}).plain.startswith("step –  \nloss –")

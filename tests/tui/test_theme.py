@@ -125,27 +125,27 @@ def test_every_theme_that_can_be_chosen_has_a_name() -> None:
     assert set(BUILTIN_THEMES) <= set(theme_names())
 
 
-@pytest.mark.parametrize("theme", THEMES, ids=lambda theme: theme.name)
-def test_without_colours_what_is_chosen_is_reversed_and_all_else_is_not(theme: Theme) -> None:
+def test_without_colours_what_is_chosen_is_reversed_and_all_else_is_not() -> None:
     """In greys the chosen row had a background of its own; without any colour it would be like the others."""
-    variables = {**theme.to_color_system().generate(), **theme.variables}
-    ground = Color.parse(variables["background"]).brightness
+    assert {theme_for(chosen, "truecolor", no_color=True) for chosen in (AUTO, *theme_names())} == {SIXTEEN.name}
+    variables = {**SIXTEEN.to_color_system().generate(), **SIXTEEN.variables}
 
-    def shown(letters: str, behind: str, **attributes: bool) -> Style:
-        style = Style(color=variables[letters], bgcolor=variables[behind], **attributes)
-        seen = without_colors(style, ground)
-        assert seen.color is None
-        assert seen.bgcolor is None
-        return seen
+    def shown(letters: str, behind: str, style: str = "") -> Style:
+        style_shown = without_colors(Style.parse(f"{style} {variables[letters]} on {variables[behind]}"))
+        assert style_shown.color is None
+        assert style_shown.bgcolor is None
+        return style_shown
 
     assert shown("block-cursor-foreground", "block-cursor-background").reverse
-    assert shown("background", "foreground").reverse
-    assert not shown("background", "foreground", reverse=True).reverse
-    assert shown("foreground", "background", reverse=True).reverse
+    assert shown("block-cursor-blurred-foreground", "block-cursor-blurred-background").reverse
+    assert shown("input-selection-foreground", "input-selection-background").reverse
+    assert shown("foreground", "background", "reverse").reverse
+    assert not shown("background", "foreground", "reverse").reverse
     for behind in BACKGROUNDS:
         for letters in TEXTS:
             assert not shown(letters, behind).reverse
-        bold = shown("foreground", behind, bold=True)
-        assert bold.bold
-        assert not bold.dim
+            assert not shown(letters, behind).dim
+    assert shown("foreground", "background", "bold").bold
     assert shown("panel-lighten-1", "background").dim  # frames stay behind what they frame
+    assert without_colors(Style(reverse=True)).reverse
+    assert not without_colors(Style()).reverse

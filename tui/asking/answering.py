@@ -93,7 +93,6 @@ class Answer(threading.Thread):
             self._end("failed", str(error))
         except Exception as error:  # noqa: BLE001 - a chat that fails must not take the training's process along
             self._end("failed", _in_words(error))
-        self._transcript.append(self)
 
     def _goes_on(self, state: Literal["loading", "writing"]) -> bool:
         """Come to this state, unless it is stopped already."""
@@ -131,6 +130,8 @@ class Answer(threading.Thread):
                 break
             self._pieces.append(piece)
         self.tokens, self.seconds = asked_for, perf_counter() - begun
+        # Before it is said to be done: whoever quits then has it kept.
+        self._transcript.append(self, stopped=self._cancelled)
         self._end("done")
 
 

@@ -115,6 +115,7 @@ class Evaluating(threading.Thread):
         self.result = metrics_of(run, checkpoint, result, device)
         if self._read_only:
             return ""
+        self._report(self.words)  # what was stopped meanwhile is not kept
         try:
             keep(run, self.result)
         except OSError as error:

@@ -32,9 +32,9 @@ class Transcript:
         self._path = run.chat_dir / f"{datetime.now():%Y%m%d-%H%M%S}-{getpid()}.jsonl"
         self._lock = threading.Lock()
 
-    def append(self, answer: "Answer") -> None:
-        """Add one answer; one that could not be given is left out."""
-        if answer.described is None or answer.state == "failed" or self._read_only:
+    def append(self, answer: "Answer", *, stopped: bool) -> None:
+        """Add an answer that has been written, or as much of it as there was when it was stopped."""
+        if answer.described is None or self._read_only:
             return
         sampling = answer.sampling
         row = {
@@ -43,7 +43,7 @@ class Transcript:
             "val_loss": answer.described.val_loss,
             "prompt": answer.prompt,
             "text": answer.text,
-            "stopped": answer.state == "stopped",
+            "stopped": stopped,
             "temperature": sampling.temperature,
             "top_k": sampling.top_k,
             "top_p": sampling.top_p,
