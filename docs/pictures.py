@@ -100,7 +100,7 @@ async def pictures_of_a_run(pilot: Pilot[None], app: MiniGPTApp) -> None:
     assert isinstance(dashboard, DashboardScreen)
     await pilot.press("c", *"ROMEO:", "enter")
     await pilot.pause(12.0)
-    await pilot.press("escape", "escape", "1")
+    await pilot.press("escape", "1")
     await take(pilot, "dashboard")
     await pilot.press("plus", "plus", *["left"] * 20, "a")
     await take(pilot, "charts")

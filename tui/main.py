@@ -4,7 +4,9 @@ import gc
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING
+import threading
+from time import monotonic
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from minigpt.session import TrainingSession
@@ -32,6 +34,10 @@ what --plain does.
 Press ? in the program for its keys. Without a screen: minigpt train
 """
 
+ASKING = frozenset({"chat", "answers", "evaluate"})
+"""Threads that, once stopped, still keep what they have come to with the run."""
+LAST_WORDS = 0.5  # seconds for that
+
 _FLAGS = frozenset({"--read-only", "--plain", "--ascii", "--low-bandwidth", "--no-mouse"})
 
 
@@ -42,7 +48,24 @@ def main() -> None:
     prepare_output()
     with user_errors("minigpt-tui") as code:
         code[0] = run(sys.argv[1:])
-    raise SystemExit(code[0])
+    leave(code[0])
+
+
+def leave(code: int) -> NoReturn:
+    """End the process. What must not be lost is waited for; what is still being computed is given up."""
+    threads = [thread for thread in threading.enumerate() if thread is not threading.current_thread()]
+    deadline = monotonic() + LAST_WORDS
+    for thread in threads:
+        if not thread.daemon:
+            thread.join()
+        elif thread.name in ASKING:
+            thread.join(max(0.0, deadline - monotonic()))
+    if any(thread.is_alive() for thread in threads):
+        # Python would tear down what a thread within torch still works with: the process would crash.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    raise SystemExit(code)
 
 
 def run(arguments: list[str]) -> int:
