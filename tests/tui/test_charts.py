@@ -280,7 +280,7 @@ async def test_other_metrics(tmp_path: Path) -> None:
                 await pilot.press("escape", "escape")
             assert pane.shown == ["loss", found] and not isinstance(pilot.app.screen, ChooseScreen)
             if found == "memory_rss":
-                assert "412 MiB" in title_of(pane, "memory of the process (MiB)")
+                assert "412 MiB" in title_of(pane, "process memory (MiB)")
 
 
 async def test_all_metrics_at_a_glance(tmp_path: Path) -> None:
@@ -319,6 +319,8 @@ async def test_all_metrics_at_a_glance(tmp_path: Path) -> None:
         assert pane.shown == chosen and not pane.check_action("take_back", ())
         await pilot.press("V", "V", "pagedown", "N")
         assert pane.shown == ["loss", "perplexity"]
+        await pilot.press("V", "down", "down", "enter")
+        assert pane.shown == ["loss", pane.metric_names[3]]
 
 
 async def test_all_metrics_of_several_runs_in_a_large_place(tmp_path: Path) -> None:

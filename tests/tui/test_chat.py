@@ -579,7 +579,7 @@ async def test_going_on_makes_one_text(recorded: RunDirectory, model: MadeUpMode
         await until(pilot, lambda: len(model.asked) == 3 and app.chat._answer is None)
         (text,) = app.answers
         assert text == (
-            "step 2,000 · val 1.4614 · seed 1, then step 1,000 · val 1.2862 · seed 1 · 412 tok/s\n"
+            "step 2,000 · val 1.4614 · seeds 1, 2, then step 1,000 · val 1.2862 · seed 3 · 412 tok/s\n"
             f"› MARLOW:\n▏{first[1:]}{first}{first}"
         )
         await pilot.press("ctrl+y")

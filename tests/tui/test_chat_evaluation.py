@@ -83,7 +83,7 @@ async def test_results_stand_among_the_answers_and_go_on_from_none(run: RunDirec
         copied = app.clipboard
         await pilot.press("ctrl+g")
         await answered(pilot, 6)
-        assert app.answers[3] == before and "continued" in app.answers[5] and app.answers[5].count("› ") == 1
+        assert app.answers[3] == before and "seeds " in app.answers[5] and app.answers[5].count("› ") == 1
         await pilot.press("ctrl+y")
         assert copied and app.clipboard.startswith(copied) and len(app.clipboard) == len(copied) + 200
     assert [row["prompt"] for row in transcript_of(run)] == ["salt bell"] * 3, "a result is no answer"

@@ -74,6 +74,7 @@ async def test_what_was_typed_for_the_screen_below_loses_nothing(monkeypatch: py
             app.post_message(pressed("y", since + seconds))
             await pilot.pause(0.1)
             assert (app.screen is question) is stays, seconds
+            assert not stays or "press it again" in screen_text(app), "a key without any effect says so"
         assert answers == ["delete"]
 
 

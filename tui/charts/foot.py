@@ -9,7 +9,7 @@ from tui.charts.curves import mark_legend, marks_at, run_mark, said_of_run, show
 from tui.charts.grid import ALERT, CURSOR, LABEL, SOLID, Said, fitted
 from tui.charts.quantities import Quantity
 from tui.charts.scale import axis_labels
-from tui.charts.traces import STEP, Traces
+from tui.charts.traces import SMOOTHED_FROM, STEP, Traces
 from tui.charts.view import ChartView, Extent
 from tui.figures import duration, short_count
 
@@ -27,6 +27,8 @@ def state_line(
     smoothing: Said = "not smoothed"
     if view.smoothing:
         smoothing = f"{SOLID} EMA {view.smoothing:g}", f"{SOLID} {view.smoothing:g}"
+        if all(run.size("train_loss") < SMOOTHED_FROM for run in runs):
+            smoothing = f"{SOLID} EMA from {SMOOTHED_FROM} rows on", f"{SOLID} from {SMOOTHED_FROM} rows"
     said = _cursor(runs, view, extent, columns) if view.cursor is not None else _state(view, extent)
     first = _fitted([(smoothing, LABEL), *said], width)
     return first + _fitted(mark_legend(runs, charts), width - sum(cell_len(text) + 2 for text, _ in first))

@@ -20,7 +20,7 @@ _TITLES = {
     "learning_rate": "learning rate",
     "grad_norm": "gradient norm",
     "tokens_per_second": "throughput",
-    "memory_rss": "memory of the process",
+    "memory_rss": "process memory",
     "cuda_allocated": "GPU memory allocated",
     "cuda_reserved": "GPU memory reserved",
     "cuda_peak": "GPU memory, peak",

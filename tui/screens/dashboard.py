@@ -66,7 +66,8 @@ class DashboardScreen(Screen[None]):
     BINDING_GROUP_TITLE = "Dashboard"
     AUTO_FOCUS = ""  # the letters are commands here until somebody goes into the chat
     BINDINGS = [
-        Binding("p", "pause", "pause", tooltip="pause the training, or go on with it"),
+        Binding("p", "pause(False)", "pause", tooltip="pause the training"),
+        Binding("p", "pause(True)", "go on", tooltip="go on with the training"),
         Binding("s", "send('save')", "save", tooltip="save a checkpoint now"),
         Binding("g", "send('sample')", "sample", tooltip="let the model write a sample now"),
         Binding("x", "stop", "stop", tooltip="save a checkpoint and end the training; asks first"),
@@ -113,7 +114,7 @@ class DashboardScreen(Screen[None]):
         self._answers: Timer | None = None
         self._which = NEWEST
         """Which checkpoint answers and is evaluated."""
-        self._alerts = Alerts()
+        self._alerts = Alerts(self.app.told_stalls)  # type: ignore[attr-defined]
         self._cost = Cost(self.app.bytes_sent)  # type: ignore[attr-defined]
         self._reported: BaseException | None = None
         self._absence = ""
@@ -427,7 +428,9 @@ class DashboardScreen(Screen[None]):
         live = following is not None and following.is_live
         if self._read_only and action in {"pause", "send", "stop", "resume", "resume_changed"}:
             return False
-        if action in {"pause", "send", "stop"}:
+        if action == "pause":
+            return following is not None and live and (following.state is RunState.PAUSED) == parameters[0]
+        if action in {"send", "stop"}:
             return live
         if action == "leave_main":
             # Else it leads to the home screen.
@@ -453,12 +456,10 @@ class DashboardScreen(Screen[None]):
         if self._answers is not None:
             self._answers.resume()
 
-    def action_pause(self) -> None:
+    def action_pause(self, paused: bool) -> None:
         """Pause the training, or go on with it; until the trainer has answered nobody knows which of the two."""
-        if self._steering.is_waiting("pause", "resume"):
-            return
-        paused = self._following is not None and self._following.state is RunState.PAUSED
-        self.action_send("resume" if paused else "pause")
+        if not self._steering.is_waiting("pause", "resume"):
+            self.action_send("resume" if paused else "pause")
 
     def action_stop(self) -> None:
         """Ask whether to end the training."""

@@ -110,6 +110,7 @@ class ConfirmScreen(ModalScreen[str]):
         if event.key not in harmless and (event.is_printable or event.key in _MOVING):
             event.stop()
             self._deaf_until = max(self._deaf_until, event.time + IN_BURST)
+            self.query_one("#dialog").border_subtitle = "that came too early to be meant: press it again"
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         self.action_answer(event.button.id or "")

@@ -53,6 +53,7 @@ class ChartsPane(Widget, can_focus=True):
         Binding("up", "choose(-1)", "the chart before", show=False),
         Binding("down", "choose(1)", "the next chart", show=False),
         Binding("V", "show_all", "all metrics at a glance, or back", key_display="V", show=False),
+        Binding("enter", "enlarge", "all metrics: this one large", show=False),
         Binding("pageup", "page(-1)", "all metrics: the page before", show=False),
         Binding("pagedown", "page(1)", "all metrics: the next page", show=False),
         Binding("n", "next_metric(1)", "another metric in this chart", show=False),
@@ -265,7 +266,7 @@ class ChartsPane(Widget, can_focus=True):
             return self._view.cursor is not None or self._set_aside is not None  # else the key is the screen's
         if action in {"next_metric", "choose_metric"}:
             return self._set_aside is None
-        return action != "page" or self._set_aside is not None
+        return action not in {"page", "enlarge"} or self._set_aside is not None
 
     def _change(self, view: ChartView) -> None:
         """Draw with another view at once, and say so if that moved the cursor."""
@@ -347,6 +348,12 @@ class ChartsPane(Widget, can_focus=True):
             (self._slots, self._current), self._set_aside = self._set_aside, None
         self._draw()
         self.refresh_bindings()
+
+    def action_enlarge(self) -> None:
+        """Go back from all metrics, with this one in the current chart."""
+        name = self._slots[self._current]
+        self.action_show_all()
+        self._show_in_current(name)
 
     def action_page(self, by: int) -> None:
         """Show the page of all metrics after (1) or before (-1)."""

@@ -90,6 +90,8 @@ class ChatPane(Vertical):
         """The one that is being given."""
         self._last: Answer | None = None
         """The last one that came to something."""
+        self._asked: Answer | None = None
+        """The last one that was begun."""
         self._evaluation: Evaluating | None = None
         """The one that is going on; never beside an answer."""
         self._refused: tuple[str, Callable[[str, Unknown], bool]] | None = None
@@ -208,7 +210,7 @@ class ChatPane(Vertical):
         if answer.before is None or answer.before is not self._on_screen:
             self._append(exchange_text(answer, ascii=self._ascii))
         self._drawn = ("", "")
-        self._answer = answer
+        self._answer = self._asked = answer
         self._follow()
         answer.start()
         self._next_drawing = 0.0
@@ -321,6 +323,8 @@ class ChatPane(Vertical):
                 self._last = self._on_screen = answer
                 return
             self._on_screen = answer.before
+            if answer.state == "failed":
+                self._asked = self._last
             if answer.state == "failed" and answer.before is None:
                 self._give_back(answer.prompt, self._ask if answer.refused_characters else None)
 
@@ -376,15 +380,16 @@ class ChatPane(Vertical):
     def action_again(self) -> None:
         """Ask the last prompt again: with the next seed, or with the same one where settings or checkpoint differ."""
         self._notice_the_end()
-        last = self._last
-        if last is None or last.described is None:
-            self._say("Nothing has been asked yet." if self._answer is None else self._what_prevents_asking())
+        last = self._asked
+        if last is None:
+            self._say(self._what_prevents_asking() or "Nothing has been asked yet.")
             return
         try:
             now = self._run_directory.checkpoint(self._which)
         except UserError:
             now = None  # the answer will say so
-        same = now == last.described.checkpoint
+        # Of one that was stopped before its checkpoint was open nothing is known yet: the same seed.
+        same = last.described is not None and now == last.described.checkpoint
         self._ask(last.prompt, "refuse", next_seed_after=last if same else None, before=last.before)
 
     def action_go_on(self) -> None:
@@ -394,7 +399,8 @@ class ChatPane(Vertical):
             said = "There is no answer yet to go on from."
             self._say(said if self._answer is None else self._what_prevents_asking())
         else:
-            self._ask(self._last.prompt, "refuse", before=self._last)
+            # With the same seed it would draw the same numbers again, and say nearly the same.
+            self._ask(self._last.prompt, "refuse", next_seed_after=self._last, before=self._last)
 
     def action_copy_answer(self) -> None:
         """Copy the last answer, as far as it has come, into the terminal's clipboard."""

@@ -105,22 +105,30 @@ def speaker_of(answer: Answer) -> str:
     if answer.described is None:
         waiting = {"waiting": "waits for its turn", "loading": "opening the checkpoint …"}
         return waiting.get(answer.state, "")
-    voices: list[str] = []
+    voices: list[tuple[str, list[int]]] = []
     one: Answer | None = answer
     while one is not None:
         if one.described is not None:
-            voice = f"{one.described.named} · seed {one.sampling.seed}"
-            if not voices or voices[0] != voice:
-                voices.insert(0, voice)
+            if not voices or voices[0][0] != one.described.named:
+                voices.insert(0, (one.described.named, []))
+            voices[0][1].insert(0, one.sampling.seed)
         one = one.before
     altered = {"refuse": "", "replace": "unknown characters replaced", "drop": "unknown characters left out"}
     said = [
-        ", then ".join(voices),
-        "continued" if answer.before is not None and len(voices) == 1 else "",
+        ", then ".join(f"{named} · {_seeds(seeds)}" for named, seeds in voices),
         speed_of(answer),
         altered[answer.unknown],
     ]
     return " · ".join(words for words in said if words)
+
+
+def _seeds(seeds: list[int]) -> str:
+    each = list(dict.fromkeys(seeds))
+    if len(each) > 2 and each == list(range(each[0], each[0] + len(each))):
+        each_in_words = f"{each[0]} to {each[-1]}"
+    else:
+        each_in_words = ", ".join(map(str, each))
+    return f"seed{'s' if len(each) > 1 else ''} {each_in_words}{', continued' if len(seeds) > len(each) else ''}"
 
 
 def speed_of(answer: Answer) -> str:

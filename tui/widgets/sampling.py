@@ -129,7 +129,7 @@ class SamplingRow(Container):
                 yield Label(SETTINGS[name].label)
                 yield SamplingInput(name, getattr(initial, name))
             yield Label("stop")
-            yield SettingInput(_as_typed(initial.stop), name="stop", placeholder="text; \\n a new line")
+            yield SettingInput(_as_typed(initial.stop), name="stop", placeholder="text; \\n = line")
 
     def on_resize(self) -> None:
         self.set_class(self.size.width < _WIDE, "-two-rows")
