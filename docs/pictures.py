@@ -3,7 +3,7 @@
     python docs/pictures.py [STEPS]
 
 Trains `shakespeare-cpu` twice for a short while without a screen and then in the real program, to STEPS (default 1,500)
-of 6,000 steps; takes each screen at three sizes. Tiny Shakespeare comes from MINIGPT_DATA_DIR or the download.
+of 12,000 steps; takes each screen at three sizes. Tiny Shakespeare comes from MINIGPT_DATA_DIR or the download.
 """
 
 import asyncio
@@ -77,7 +77,7 @@ async def main() -> None:
             options = ["--run.name", name, "--train.learning-rate", rate, "--train.max-steps", str(max(50, steps // 4))]
             subprocess.run([Path(sys.executable).with_name("minigpt"), "train", PRESET, *options], check=True)
         # More steps than the preset has, so that it still trains when the last picture is taken.
-        app = MiniGPTApp(PRESET, ["--train.max-steps", "6000"])
+        app = MiniGPTApp(PRESET, ["--train.max-steps", "12000"])
         async with app.run_test(size=SIZES[0]) as pilot:
             await until(pilot, lambda: trained_to(app) >= steps, 3600)
             await pictures_of_a_run(pilot, app)
@@ -108,7 +108,7 @@ async def pictures_of_a_run(pilot: Pilot[None], app: MiniGPTApp) -> None:
     for letter in NOTES:
         await pilot.press({"\n": "enter", " ": "space"}.get(letter, letter))
     await pilot.press("escape")
-    for pane in ("notes", "configuration", "events", "epochs", "console"):
+    for pane in ("notes", "configuration", "events", "epochs"):
         await dashboard.action_show_pane(pane)
         await take(pilot, pane)
     await dashboard.action_show_pane("evaluate")

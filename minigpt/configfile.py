@@ -109,7 +109,7 @@ def merge_config(
         section, _, name = key.partition(".")
         option = f"--{inert_line(key.replace('_', '-'), 60)}"
         if section not in Config.model_fields or not name:
-            problems.append(f"{option}: unknown option{did_you_mean(key)}")
+            problems.append(f"{option}: unknown option{did_you_mean(key, option=True)}")
             continue
         if not _is_text(name + text):
             # How Python hands over an argument that is not UTF-8; JSON and TOML cannot express it.
@@ -264,8 +264,8 @@ def reason(error: ErrorDetails, key: str) -> str:
             return error["msg"].removeprefix("Value error, ")
 
 
-def did_you_mean(key: str) -> str:
-    """The end of a message about an unknown key: the nearest keys there are, or nothing."""
+def did_you_mean(key: str, *, option: bool = False) -> str:
+    """The end of a message about an unknown key: the nearest keys there are, written as options or not; or nothing."""
     known = [name for name, _ in keys()]
     if "." not in key:
         known = sorted({name.split(".")[0] for name in known}) + known
@@ -276,7 +276,8 @@ def did_you_mean(key: str) -> str:
     if not near:
         by_last = {name.rsplit(".", 1)[-1]: name for name in known}
         near = [by_last[name] for name in difflib.get_close_matches(last, by_last, n=1, cutoff=0.7)]
-    return f"; did you mean {' or '.join(near)}?" if near else ""
+    written = [f"--{name.replace('_', '-')}" if option else name for name in near]
+    return f"; did you mean {' or '.join(written)}?" if near else ""
 
 
 def _shown(value: Any) -> str:

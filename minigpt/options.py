@@ -70,7 +70,7 @@ def misplaced_option(argument: str, command: str, flags: Iterable[str] = ()) -> 
     if key in {known for known, _ in keys()}:
         return f"{shown}: the preset or TOML file comes first: {command} {shown} ..."
     near = difflib.get_close_matches(option.lower(), flags, n=1)
-    hint = f"; did you mean {near[0]}?" if near else did_you_mean(key)
+    hint = f"; did you mean {near[0]}?" if near else did_you_mean(key, option=True)
     return f"unknown option {shown}{hint}"
 
 

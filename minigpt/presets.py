@@ -46,9 +46,19 @@ def find_target(target: str) -> Path:
     with suppress(OSError, ValueError):
         if (runs_dir() / target / "config.toml").is_file():
             raise UserError(f"{shown}: is a run. To go on with it: minigpt train --resume {shlex.quote(shown)}")
-    near = difflib.get_close_matches(target, names, n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]}?" if near else "."
+    near = [*difflib.get_close_matches(target, names, n=1, cutoff=0.5), *_runs_like(target)]
+    hint = f"; did you mean {' or '.join(near)}?" if near else "."
     raise UserError(
         f"{shown}: neither a preset nor a file{hint} There is no run of that name either: `minigpt runs` lists them. "
         f"Presets: {', '.join(sorted(names))}. A path of your own ends in .toml."
     )
+
+
+def _runs_like(target: str) -> list[str]:
+    """The names of the newest runs that have this in their name, or are nearly written like it."""
+    try:
+        names = sorted((path.name for path in runs_dir().iterdir() if (path / "config.toml").is_file()), reverse=True)
+    except OSError:
+        return []
+    having = [name for name in names if target.lower() in name.lower()]
+    return [shlex.quote(inert_line(name)) for name in (having or difflib.get_close_matches(target, names, n=1))[:2]]

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -231,9 +232,9 @@ def _without_terminal(target: str | None, arguments: list[str]) -> int:
             "minigpt train quickstart"
         )
     if names_run(target):
+        command = f"minigpt-tui --plain {shlex.quote(inert_line(target))}"
         return _refuse(
-            f"needs a terminal to show a run, and here is none. `minigpt-tui --plain {inert_line(target)}` says "
-            "in lines how it stands, and follows it."
+            f"needs a terminal to show a run, and here is none. `{command}` says in lines how it stands and follows it."
         )
     from minigpt.cli.train import train
 

@@ -111,7 +111,7 @@ def test_a_configuration_that_will_not_do_is_refused(
         (["sing"], "sing: no such command; there are train, generate, evaluate, "),
         (["train", "--train.seed", "5"], "the preset or TOML file comes first"),
         (["train", "--foo", "quickstart"], "unknown option --foo"),
-        (["train", "--train.max-stepz=5"], "unknown option --train.max-stepz; did you mean train.max_steps?"),
+        (["train", "--train.max-stepz=5"], "unknown option --train.max-stepz; did you mean --train.max-steps?"),
         (["train", "quickstart", "again"], "again: unexpected argument"),
         (["train", "quickstart", "--train.seed"], "--train.seed: needs a value"),
         (["train", "--resume"], "--resume: needs the directory or the name of a run"),

