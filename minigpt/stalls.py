@@ -31,6 +31,8 @@ class StallWatch:
         self._signs_seen = -1
         self._waited = 0.0
         """Seconds of watching without a sign."""
+        self._stopped = 0.0
+        """Seconds since the last sign in which not even this watch ran."""
         self._told = False
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="stalls", daemon=True)
@@ -64,11 +66,14 @@ class StallWatch:
         now = time.monotonic()
         passed, self._looked_at = now - self._looked_at, now
         if passed >= SHORTEST_STALL:
-            self._tell(False, f"the whole process had been stopped for {_words(passed)}, and goes on")
+            self._stopped += passed
         if self._signs != self._signs_seen or len(self._steps) < 2:
-            if self._told:
-                self._tell(False, f"the training goes on, after {_words(self._waited)} without a sign of life")
-            self._signs_seen, self._waited, self._told = self._signs, 0.0, False
+            after = [f"{_words(self._waited)} without a sign of life"] if self._told else []
+            # Stopped, asleep, or only kept from running by something that held the interpreter's lock.
+            after += [f"{_words(self._stopped)} in which nothing ran"] if self._stopped else []
+            if after:
+                self._tell(False, f"the training goes on, after {' and '.join(after)}")
+            self._signs_seen, self._waited, self._stopped, self._told = self._signs, 0.0, 0.0, False
             return
         self._waited += min(passed, _LONGEST_LOOK)
         # A list of them: the training's thread goes on adding.

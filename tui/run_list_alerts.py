@@ -12,7 +12,7 @@ from tui.run.alerts import LONGEST_LOOK, Alert, alert_of, is_stall, seen_here, s
 
 _ENDS = frozenset({"finished", "stopped", "failed", "crashed"})
 _TOLD = _ENDS | {"stall", "went_on"}
-_LONG_BY_NATURE = frozenset({"started", "evaluating", "handing_over"})  # events after which nothing may come for long
+_LONG_BY_NATURE = frozenset({"evaluating", "handing_over"})  # events after which nothing may come for long
 _TAIL = 1 << 16  # bytes of a file, in which its last rows are
 
 
@@ -23,44 +23,57 @@ class _Watched:
     events: JournalTail
     newest: Row
     """The last event."""
-    progress: object = None
-    waited: float = 0.0
-    """Seconds of looking without any."""
-    stalled: bool = False
-    """Whether it stands still, and that has been told from here."""
-    ended: bool = False
+    progress: object
+    stalled: bool
+    """Whether it stands still, and a viewer has told that."""
+    ended: bool
     """Whether its end has been told, and no new attempt yet: somebody may only hold it, to rename it for example."""
+    waited: float = 0.0
+    """Seconds of looking without progress."""
 
 
 class RunListAlerts:
-    """Takes in what each look at the list has brought; tells only of runs that were going on at the look before."""
+    """Takes in what each look at the list has brought; tells only of runs that were going on at the look before.
 
-    def __init__(self) -> None:
+    `told_stalls` is as for `Alerts`.
+    """
+
+    def __init__(self, told_stalls: dict[Path, float]) -> None:
+        self._told_stalls = told_stalls
         self._watched: dict[Path, _Watched] = {}
         self._looked_at = 0.0
 
-    def take(self, runs: Sequence[RunSummary], elsewhere: Collection[Path], now: float) -> list[Alert]:
-        """The alerts that are due at `now`, in seconds since the epoch; none of runs that are told of `elsewhere`."""
+    def take(
+        self, runs: Sequence[RunSummary], now: float, *, own: Path | None = None, just_left: Collection[Path] = ()
+    ) -> list[Alert]:
+        """The alerts that are due at `now`, in seconds since the epoch.
+
+        `own` is the run that this process trains, which is told of elsewhere. Of runs whose screens were `just_left`,
+        which told of them until now, what is there is history.
+        """
         passed = min(max(0.0, now - self._looked_at), LONGEST_LOOK)
         self._looked_at = now
         before, self._watched = self._watched, {}
         found = []
         for run in runs:
             path = run.run.path
-            if path in elsewhere:
+            if path == own:
                 continue
-            watched = before.get(path)
+            watched = None if path in just_left else before.get(path)
             if watched is not None:
                 found += _of_run(run, watched, passed, now)
+                if watched.stalled:
+                    self._told_stalls[path] = run.written
             if run.state in LIVE:
-                self._watched[path] = watched or _begin(run)
+                self._watched[path] = watched or _begin(run, stalled=self._told_stalls.get(path) == run.written)
         return found
 
 
-def _begin(run: RunSummary) -> _Watched:
+def _begin(run: RunSummary, *, stalled: bool) -> _Watched:
     events = _tail_of(run.run.events_file)
     rows = events.poll()
-    return _Watched(events, rows[-1] if rows else {}, ended=last_state_event(rows) in _ENDS)
+    newest = rows[-1] if rows else {}
+    return _Watched(events, newest, _progress_of(run, events), stalled, ended=last_state_event(rows) in _ENDS)
 
 
 def _of_run(run: RunSummary, watched: _Watched, passed: float, now: float) -> list[Alert]:
@@ -104,7 +117,7 @@ def _of_end(run: RunSummary, now: float) -> Alert | None:
 
 
 def _of_stall(run: RunSummary, watched: _Watched, passed: float, now: float) -> list[Alert]:
-    progress = (run.step, run.written, watched.events.offset)
+    progress = _progress_of(run, watched.events)
     says_so = is_stall(watched.newest) or text_in(watched.newest, "event") in _LONG_BY_NATURE
     if progress != watched.progress or run.state is not RunState.TRAINING or says_so:
         watched.progress, watched.waited, watched.stalled = progress, 0.0, False
@@ -121,6 +134,10 @@ def _of_stall(run: RunSummary, watched: _Watched, passed: float, now: float) -> 
         return []
     watched.stalled = True
     return [seen_here("stall", words, run.run.name, run.step or 0, now)]
+
+
+def _progress_of(run: RunSummary, events: JournalTail) -> object:
+    return run.step, run.written, events.offset
 
 
 def _tail_of(path: Path) -> JournalTail:

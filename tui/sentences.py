@@ -94,7 +94,7 @@ def event_words(event: Row) -> str | None:
     step = count_in(event, "step")
     at = "" if step is None else f" at step {step:,}"
     match text_in(event, "event"):
-        case "notice" | "recovered" | "went_on":
+        case "notice" | "recovered" | "crashed" | "went_on":
             return f"note{at}: {inert_line(text_in(event, 'message'), LONGEST_LINE)}"
         case "started":
             return f"training begins{at}"

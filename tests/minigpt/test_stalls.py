@@ -77,9 +77,24 @@ def test_a_process_that_was_stopped_is_no_hang_of_the_training(monkeypatch: pyte
     watched.steps(30, 0.5)
     watched.now += 3600
     watched.watch.look()
-    assert watched.told == [(False, "the whole process had been stopped for 60 min, and goes on")]
+    assert watched.told == [(False, "the training goes on, after 60 min in which nothing ran")]
     watched.steps(30, 0.5)
     assert len(watched.told) == 1
+
+
+def test_that_it_goes_on_is_told_once_and_not_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training that hung and was stopped meanwhile went on twice in one look, and already while it still hung."""
+    watched = Watched(monkeypatch)
+    watched.steps(30, 0.5)
+    watched.pass_by(SHORTEST_STALL + LOOK_INTERVAL)
+    watched.now += 3600
+    watched.watch.look()
+    assert [stalled for stalled, _ in watched.told] == [True]
+    watched.watch.step_done()
+    assert watched.pass_by(LOOK_INTERVAL) == [False]
+    assert watched.told[1][1].endswith("after 70 s without a sign of life and 60 min in which nothing ran")
+    watched.watch.step_done()
+    assert watched.pass_by(LOOK_INTERVAL) == []
 
 
 # ── in a training ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -95,42 +110,68 @@ def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> None:
 def test_a_training_says_itself_that_it_stands_still(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Guards the log of a run that nobody watches; and that what takes long by nature is not taken for a hang.
 
-    With a limit of less than a second: the first step takes longer, so do a pause, an evaluation and a sample in their parts.
-    Then a step blocks, and the words are there while it does. The run is the one that never stood still.
+    The watch has a clock that goes on where the test says so: the first step takes long, so do a pause, an evaluation and
+    a sample in their parts. Then a step blocks, and the words are there while it does. The run is the one that never
+    stood still.
     """
     corpus = write_corpus(tmp_path / "corpus.txt")
-    changes: dict[str, dict[str, Any]] = {"train": {"checkpoint_interval": 40}, "sample": {"interval": 40}}
-    undisturbed = train(tiny_config(corpus, tmp_path / "one", **changes))
+    undisturbed = train(tiny_config(corpus, tmp_path / "one"))
 
-    limit = 0.7
-    monkeypatch.setattr(stalls, "SHORTEST_STALL", limit)
-    monkeypatch.setattr(stalls, "LOOK_INTERVAL", 0.02)
+    now, signs, looks, passed = 0.0, 0, 0, Counter[str]()
+    monkeypatch.setattr(stalls, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(stalls, "LOOK_INTERVAL", 0.002)
+    sign_of_life, look = StallWatch.sign_of_life, StallWatch.look
     update, look_up, generate = Learner._update, Trainer._look_up, examining.generate
-    blocked, let_go, looked_up = threading.Event(), threading.Event(), Counter[int]()
+    blocked, let_go = threading.Event(), threading.Event()
+
+    def counted_sign(watch: StallWatch) -> None:
+        nonlocal signs
+        sign_of_life(watch)
+        signs += 1
+
+    def counted_look(watch: StallWatch) -> None:
+        nonlocal looks
+        look(watch)
+        looks += 1
+
+    def pass_by(seconds: float, what: str) -> None:
+        nonlocal now
+        before = looks
+        wait_for(lambda: looks > before + 1)  # one has begun since, and seen the last sign
+        now += seconds
+        before = looks
+        wait_for(lambda: looks > before + 1)
+        passed[what] += int(seconds)
 
     def slow_update(learner: Learner, *batch: Any) -> bool:
         if learner.updates == 0:
-            time.sleep(1.3 * limit)
+            for _ in range(10):
+                pass_by(9.0, "compiling")
         if learner.updates == 30:
             blocked.set()
             assert let_go.wait(60)
+        if learner.updates == 31:
+            pass_by(0.0, "going on")  # the training must not be over before the watch has looked
         return update(learner, *batch)
 
     def slow_look_up(trainer: Trainer, share: float) -> None:
         if trainer.counters.step == 15:
-            time.sleep(limit / 2)
-            looked_up[15] += limit / 2
+            for _ in range(3):
+                pass_by(9.0, "evaluating")
         look_up(trainer, share)
 
     def slow_generate(*arguments: Any) -> Iterator[str]:
         for piece in generate(*arguments):
-            time.sleep(limit / 12 if blocked.is_set() else 0)
+            if passed["evaluating"] and passed["sampling"] < 90:
+                pass_by(9.0, "sampling")
             yield piece
 
+    monkeypatch.setattr(StallWatch, "sign_of_life", counted_sign)
+    monkeypatch.setattr(StallWatch, "look", counted_look)
     monkeypatch.setattr(Learner, "_update", slow_update)
     monkeypatch.setattr(Trainer, "_look_up", slow_look_up)
     monkeypatch.setattr(examining, "generate", slow_generate)
-    session = TrainingSession(config=tiny_config(corpus, tmp_path / "two", **changes), preset="test")
+    session = TrainingSession(config=tiny_config(corpus, tmp_path / "two"), preset="test")
     session.start()
     run = RunDirectory(tmp_path / "two")
 
@@ -140,19 +181,24 @@ def test_a_training_says_itself_that_it_stands_still(tmp_path: Path, monkeypatch
     wait_for(lambda: session.steps_done > 3)
     send_command(run.commands_dir, "pause")
     wait_for(lambda: told("paused"))
-    time.sleep(1.3 * limit)
+    for _ in range(10):
+        before = signs
+        pass_by(9.0, "pausing")
+        wait_for(lambda before=before: signs > before + 1)
     send_command(run.commands_dir, "resume")
     assert blocked.wait(60)
+    assert all(seconds > SHORTEST_STALL for seconds in passed.values()) and len(passed) == 4, passed
     assert told("stall", "went_on") == [], "nothing of that was a hang"
-    wait_for(lambda: told("stall"))
+    for _ in range(7):
+        pass_by(9.0, "blocking")
     (stall,) = told("stall")
-    assert (stall["step"], stall["attempt"]) == (30, 1) and "has stood still for 0.7" in stall["message"]
+    assert (stall["step"], stall["attempt"]) == (30, 1) and "has stood still for 63 s" in stall["message"]
     assert read_journal(run.events_file)[-1] == stall
     let_go.set()
     session.join(60)
-    assert session.outcome == "finished" and max(looked_up.values()) > limit
+    assert session.outcome == "finished"
     (went_on,) = told("went_on")
-    assert went_on["step"] >= 30 and "the training goes on, after" in went_on["message"]
+    assert went_on["step"] >= 30 and "the training goes on, after 63 s" in went_on["message"]
     assert len(told("stall")) == 1
     assert_same_run(run, undisturbed)
     assert all(thread.name != "stalls" for thread in threading.enumerate()), "the watch has ended with the training"

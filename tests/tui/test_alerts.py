@@ -31,9 +31,9 @@ def add_row(run: RunDirectory, step: int) -> None:
 class Watching:
     """A viewer who looks once a second."""
 
-    def __init__(self, run: RunDirectory) -> None:
-        self.following = Following(run)
-        self.alerts = Alerts()
+    def __init__(self, run: RunDirectory, told_stalls: dict[Path, float] | None = None, since: int = 0) -> None:
+        self.following = Following(run, since)
+        self.alerts = Alerts({} if told_stalls is None else told_stalls)
         self.now = 1_795_000_600.0
         self.look()
 
@@ -104,6 +104,29 @@ def test_the_end_of_a_training_in_this_process_is_not_told_of_another(tmp_path: 
     assert "in this process" in crashed.message and "is gone" not in crashed.message
 
 
+def test_a_run_that_dies_before_its_first_event_has_crashed(tmp_path: Path) -> None:
+    """Torch takes seconds to load; killed meanwhile, a new run ended without an alert."""
+    run = recorded_run(tmp_path, ended="", steps=0)
+    run.events_file.unlink()
+    run.metrics_file.unlink()
+    with run.locked():
+        watching = Watching(run)
+        assert watching.following.starting and watching.kinds() == []
+    assert watching.kinds(3) == ["crashed"]
+
+
+def test_what_is_taken_up_again_here_is_known_to_have_crashed(tmp_path: Path) -> None:
+    """Its new attempt says so first, to somebody who saw it crashed and resumed it. How that attempt ends is news."""
+    run = recorded_run(tmp_path, ended="", steps=1800)
+    with run.locked():
+        watching = Watching(run, since=run.events_file.stat().st_size)
+        assert watching.following.starting
+        append(run, {"event": "crashed", "attempt": 2, "message": "it ended without a word"})
+        append(run, {"event": "started", "attempt": 3, "resumed_from": 1750, "time": 1_795_000_900.0})
+        assert watching.kinds() == []
+    assert watching.kinds(3) == ["crashed"]
+
+
 def test_a_stall_is_told_once_until_it_goes_on(tmp_path: Path) -> None:
     """Guards a hang that nobody notices, and one that is told every second."""
     run = recorded_run(tmp_path, ended="", steps=1800)
@@ -115,6 +138,21 @@ def test_a_stall_is_told_once_until_it_goes_on(tmp_path: Path) -> None:
         add_row(run, 1810)
         assert watching.kinds(int(SHORTEST_STALL)) == []
         assert watching.kinds(60) == ["stall"]
+
+
+def test_a_stall_is_told_once_by_all_who_watch(tmp_path: Path) -> None:
+    """A stopped process was told of anew at each change of screen."""
+    run = recorded_run(tmp_path, ended="", steps=1800)
+    told_stalls: dict[Path, float] = {}
+    with run.locked():
+        assert Watching(run, told_stalls).kinds(300) == ["stall"]
+        watching = Watching(run, told_stalls)
+        assert watching.kinds(300) == []
+        append(run, {"event": "notice", "kind": "stall", "message": "the run says so late"})
+        assert watching.kinds(300) == []
+        append(run, {"event": "went_on"})
+        assert watching.kinds(300) == ["went_on", "stall"], "the next one is another"
+        assert Watching(run, told_stalls).kinds(300) == []
 
 
 def test_what_the_run_says_itself_is_not_told_again(tmp_path: Path) -> None:
@@ -221,7 +259,7 @@ def test_the_same_event_never_alerts_twice(rows: Sequence[Row], again: list[int]
     """Guards events told again, as when their file is written anew: in any order, and whatever they hold."""
     following = Following(RunDirectory(Path("/nonexistent")))
     following.poll()
-    alerts = Alerts()
+    alerts = Alerts({})
     now = 1e9
     alerts.take(following, [], now)
     for row in rows:

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -161,6 +162,11 @@ async def test_it_follows_filters_and_keeps_its_own_alerts(tmp_path: Path) -> No
         pane.look()
         (line,) = texts(app)
         assert "the run says so itself" in line, "one stall stood there twice"
+        for hour, end in enumerate(("went_on", "started")):
+            pane.add_alert(replace(stall, time=stall.time + 3600 * hour))
+            append(run, {"event": end}, {"event": "notice", "kind": "stall", "message": "hours later"})
+            pane.look()
+            assert "(seen by this viewer)" in texts(app)[-3], "the word for one stall went with the next"
 
 
 async def test_a_run_without_events_and_rubbish(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,7 +25,7 @@ from minigpt.journal import JournalWriter
 from minigpt.presets import Preset
 from minigpt.run_list import RunList
 from minigpt.rundir import RunDirectory
-from tests.recorded import BEGAN
+from tests.recorded import BEGAN, recorded_run
 from tests.tui.panes import settled, until
 from tui.app import MiniGPTApp
 from tui.charts.sparkline import sparkline
@@ -525,6 +526,47 @@ async def test_the_end_of_another_processs_run_is_told_on_the_list(runs: Path) -
                 "second · stopped: It has come to step 1,300. Best validation loss 1.5000 at step 1,250."
             ]
             assert len(await told()) == 2
+
+
+async def test_a_hang_is_told_once_whatever_screens_come_and_go(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The list told it, the dashboard, and the list again. And an end soon after the dashboard was left nobody told."""
+    run = recorded_run(runs, ended="", steps=1800)
+    clock = count(BEGAN, 10.0)
+    told: list[str] = []
+    for screen in ("home.now", "dashboard.time"):
+        monkeypatch.setattr(f"tui.screens.{screen}", lambda: next(clock))
+    for place in ("notifying", "screens.dashboard"):
+        monkeypatch.setattr(f"tui.{place}.announce", lambda _, alert: told.append(alert.kind))
+    app = MiniGPTApp()
+    with ExitStack() as held:
+        held.enter_context(run.locked())
+        async with app.run_test(size=(120, 36)) as pilot:
+            await settle(pilot)
+            home = home_of(app)
+
+            async def look(times: int) -> None:
+                for _ in range(times):
+                    home._read_runs()
+                    await until(pilot, lambda: home._reading is not None and not home._reading.is_alive())
+                await settle(pilot)
+
+            await look(12)
+            assert told == ["stall"]
+            app.open_run(run)
+            await until(pilot, lambda: isinstance(app.screen, DashboardScreen) and app.screen._following)
+            dashboard = app.screen
+            assert isinstance(dashboard, DashboardScreen)
+            for _ in range(12):
+                await dashboard._look()
+            await pilot.press("escape")
+            await until(pilot, lambda: app.screen is home and not home._just_left)
+            await until(pilot, lambda: home._reading is not None and not home._reading.is_alive())
+            journal = JournalWriter(run.events_file)
+            journal.append({"event": "finished", "step": 1800, "attempt": 2})
+            journal.close()
+            held.close()
+            await look(2)
+            assert told == ["stall", "finished"]
 
 
 async def test_what_a_thread_could_not_do_is_said(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from minigpt.journal import JournalWriter
 from minigpt.rundir import RunDirectory
 from tests.recorded import MAX_STEPS, recorded_run
 from tui.plain import follow, run_plain
+from tui.sentences import event_words
 
 
 @pytest.fixture
@@ -104,6 +105,12 @@ def test_a_training_is_told_in_sentences(tiny_toml: Path, capsys: pytest.Capture
     assert [head for head, _, _ in samples][-1] == "sample at step 8" and all(text for _, _, text in samples)
     assert "training begins at step 0" in lines and any("parameters" in line for line in lines)
     assert any(line.startswith("finished: ") for line in lines)
+
+
+def test_what_happened_is_told_as_in_the_terminal() -> None:
+    """`minigpt train` said that the attempt before had crashed; here it was left out."""
+    for event in ("notice", "recovered", "crashed", "went_on"):
+        assert event_words({"event": event, "step": 7, "message": "so\x1b it is"}) == "note at step 7: so␛ it is"
 
 
 def test_ctrl_c_leaves_and_says_how_to_come_back(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,8 @@ from minigpt.run_list import RunList
 from minigpt.rundir import RunDirectory
 from minigpt.stalls import SHORTEST_STALL
 from tests.recorded import recorded_run
-from tui.run.alerts import STALL_GRACE, Alert
+from tui.run.alerts import STALL_GRACE, Alert, Alerts
+from tui.run.following import Following
 from tui.run_list_alerts import RunListAlerts
 
 
@@ -26,16 +27,19 @@ class Watching:
 
     def __init__(self) -> None:
         self.list = RunList()
-        self.alerts = RunListAlerts()
+        self.told_stalls: dict[Path, float] = {}
+        self.alerts = RunListAlerts(self.told_stalls)
         self.now = 1_795_000_600.0
-        self.elsewhere: set[Path] = set()
+        self.own: Path | None = None
+        self.just_left: set[Path] = set()
 
     def look(self, seconds: float = 2.0) -> list[Alert]:
         found: list[Alert] = []
         end = self.now + seconds
         while self.now < end:
             self.now += 2.0
-            found += self.alerts.take(self.list.read(), self.elsewhere, self.now)
+            found += self.alerts.take(self.list.read(), self.now, own=self.own, just_left=self.just_left)
+            self.just_left = set()
         return found
 
     def kinds(self, seconds: float = 2.0) -> list[str]:
@@ -103,10 +107,42 @@ def test_what_another_screen_tells_is_not_told_here(run: RunDirectory) -> None:
     with run.locked():
         assert watching.kinds() == []
         append(run, {"event": "stopped"})
-    watching.elsewhere = {run.path}
+    watching.just_left = {run.path}
     assert watching.kinds(4) == []
-    watching.elsewhere = set()
+    with run.locked():
+        append(run, {"event": "started", "attempt": 3})
+        watching.own = run.path
+        assert watching.kinds() == []
+        append(run, {"event": "stopped"})
+    watching.own = None
     assert watching.kinds(4) == []
+
+
+def test_a_run_that_ends_just_after_its_dashboard_was_left(run: RunDirectory) -> None:
+    """For one look nobody watched it: its end was told by none."""
+    watching = Watching()
+    with run.locked():
+        assert watching.kinds() == []
+        append(run, {"event": "notice", "kind": "stall", "message": "its dashboard has told that"})
+        watching.just_left = {run.path}
+        assert watching.kinds() == []
+        append(run, {"event": "finished"})
+    assert watching.kinds(6) == ["finished"]
+
+
+def test_a_stall_that_was_told_on_another_screen(run: RunDirectory) -> None:
+    """One hang was told three times: by the list, by the dashboard, and by the list again."""
+    watching = Watching()
+    with run.locked():
+        assert watching.kinds(300) == ["stall"]
+        following, dashboard = Following(run), Alerts(watching.told_stalls)
+        for _ in range(100):
+            watching.now += 1.0
+            assert dashboard.take(following, following.poll()[1], watching.now) == []
+        watching.just_left = {run.path}
+        assert watching.kinds(300) == []
+        append(run, {"event": "went_on"})
+        assert watching.kinds(300) == ["went_on", "stall"]
 
 
 def test_a_stall_is_told_by_the_run_or_from_here(run: RunDirectory) -> None:
@@ -128,8 +164,13 @@ def test_a_stall_is_told_by_the_run_or_from_here(run: RunDirectory) -> None:
         for quiet in ("evaluating", "paused", "handing_over"):
             append(run, {"event": quiet})
             assert watching.kinds(300) == [], quiet
-        append(run, {"event": "started", "attempt": 3}, {"event": "notice", "attempt": 3, "message": "a note"})
+        append(run, {"event": "started", "attempt": 3})
         assert watching.kinds(300) == [], "its first step is being compiled"
+        metrics = JournalWriter(run.metrics_file)
+        for step in range(1800, 1900, 10):
+            metrics.append({"step": step, "attempt": 3, "elapsed": step * 0.1, "tokens_per_second": 9.0})
+        metrics.close()
+        assert watching.kinds(300) == ["stall"], "no event has come since it began, but rows have"
 
 
 def test_runs_that_come_go_and_are_damaged(run: RunDirectory, tmp_path: Path) -> None:

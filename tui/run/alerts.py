@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import isfinite
+from pathlib import Path
 from statistics import median
 from typing import Literal
 
 from minigpt.inert import inert_line, inert_pane
 from minigpt.journal import Row, count_in, number_in, text_in
-from minigpt.rundir import RunState
+from minigpt.rundir import RunState, last_written
 from minigpt.stalls import SHORTEST_STALL, STALL_INTERVALS
 from tui.figures import duration, loss_figure
 from tui.run.ended import lost_trainer
@@ -60,14 +61,18 @@ class Alerts:
     """Takes in what each look at a run has brought, and says what of it deserves an alert; each event once.
 
     What the run's files told already when they were opened is history and raises none. `following` must have been
-    polled, and be the same one each time.
+    polled, and be the same one each time. `told_stalls` is shared by all that watch runs, so that a hang is told
+    once: the runs of which one of them has told it, with when they had last written something.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, told_stalls: dict[Path, float]) -> None:
+        self._told_stalls = told_stalls
         self._known: OrderedDict[tuple[object, ...], None] = OrderedDict()
         self._opened = False
         self._was_live = False
         self._end_told = False
+        self._crash_known = False
+        """Whether the next event that tells of a crash tells of one before this was opened."""
         self._told_at: dict[str, float] = {}
         self._left_out: dict[str, int] = {}
         self._progress: object = None
@@ -84,13 +89,16 @@ class Alerts:
             self._opened = not following.behind
             self._was_live = following.is_live
             # That it had crashed is said once more when it is taken up again, by whoever sees it crashed now.
-            self._end_told = not following.is_live or following.starting
+            self._end_told = not following.is_live
+            self._crash_known = following.starting
+            self._progress = _progress_of(following)
+            self._stalled = self._told_stalls.get(following.run.path) == last_written(following.run)
             self._looked_at = now
             return []
         found = []
         for event in fresh:
             if text_in(event, "event") == "started":
-                self._end_told = False
+                self._end_told = self._crash_known = False
             found += self._of_event(following, event, now)
         found += self._of_crash(following, now) + self._of_stall(following, now)
         self._was_live = following.is_live
@@ -113,8 +121,9 @@ class Alerts:
     # ── what there is to tell ─────────────────────────────────────────────────────────────────────────────────
 
     def _of_event(self, following: Following, event: Row, now: float) -> list[Alert]:
-        if (text_in(event, "event") == "crashed" and self._end_told) or (is_stall(event) and self._stalled):
-            return []  # this viewer has told it
+        is_crash = text_in(event, "event") == "crashed"
+        if (is_crash and (self._end_told or self._crash_known)) or (is_stall(event) and self._stalled):
+            return []  # a viewer has told it, or the user saw it before this was opened
         alert = alert_of(event, following.run.name, following.step, following.metrics.best, now)
         if alert is None:
             return []
@@ -129,7 +138,7 @@ class Alerts:
         return [seen_here("crashed", words, following.run.name, following.step, now)]
 
     def _of_stall(self, following: Following, now: float) -> list[Alert]:
-        progress = (following.metrics.offset, following.events_read, len(following.samples))
+        progress = _progress_of(following)
         watched = min(max(0.0, now - self._looked_at), LONGEST_LOOK)
         self._looked_at = now
         trains = following.state is RunState.TRAINING and not (
@@ -144,6 +153,7 @@ class Alerts:
         if self._stalled or (words := stall_words(self._waited, elapsed)) is None:
             return []
         self._stalled = True
+        self._told_stalls[following.run.path] = last_written(following.run)
         return [seen_here("stall", words, following.run.name, following.step, now)]
 
     def _unless_swarm(self, alert: Alert, now: float) -> Alert | None:
@@ -216,6 +226,10 @@ def stall_words(waited: float, elapsed: Sequence[float]) -> str | None:
 def is_stall(event: Row) -> bool:
     """Whether the run says that it stands still."""
     return text_in(event, "event") == "notice" and text_in(event, "kind") == "stall"
+
+
+def _progress_of(following: Following) -> object:
+    return following.metrics.offset, following.events_read, len(following.samples)
 
 
 def _says_stalled(following: Following) -> bool:

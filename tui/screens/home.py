@@ -123,7 +123,7 @@ class HomeScreen(Screen[None]):
         self._run_list = RunList(CURVE_WIDTH)
         self._reading: threading.Thread | None = None
         self._alerts: RunListAlerts | None = None
-        self._told_elsewhere: set[Path] = set()
+        self._just_left: set[Path] = set()
         """The runs that other screens have told of since the last look at the list."""
         self._runs_first = True
         self._above: list[Screen[object]] = []
@@ -230,7 +230,7 @@ class HomeScreen(Screen[None]):
             self._come_back = True
             runs = [run for above in self._above if (run := getattr(above, "run_directory", None)) is not None]
             self._go_to = runs[-1].path if runs else None
-            self._told_elsewhere |= {run.path for run in runs}
+            self._just_left |= {run.path for run in runs}
             self._above.clear()
             self._deaf_until, self._in_burst = get_time() + GRACE, False
 
@@ -298,29 +298,29 @@ class HomeScreen(Screen[None]):
         if not self._begun or self.app.screen is not self or (self._reading is not None and self._reading.is_alive()):
             return
 
-        elsewhere, self._told_elsewhere = self._told_elsewhere, set()
+        just_left, self._just_left = self._just_left, set()
         session = self._app.session
-        if session is not None and session.is_alive() and session.run_directory is not None:
-            elsewhere.add(session.run_directory.path)  # the app tells of that one
+        own = session.run_directory if session is not None and session.is_alive() else None
 
         def read() -> None:
             seconds = FIRST_READING
             while True:
                 runs = self._run_list.read(seconds)
                 self.post_message(self.RunsRead(runs))
-                self._look_for_alerts(runs, elsewhere)
+                self._look_for_alerts(runs, None if own is None else own.path, just_left)
+                just_left.clear()  # from now on they are told of here
                 if not self._run_list.behind or self.app.screen is not self:
                     return
                 seconds = FURTHER_READING
 
         self._reading = self._in_thread("runs", read)
 
-    def _look_for_alerts(self, runs: list[RunSummary], elsewhere: set[Path]) -> None:
+    def _look_for_alerts(self, runs: list[RunSummary], own: Path | None, just_left: set[Path]) -> None:
         from tui.run_list_alerts import RunListAlerts  # here: the list is shown before this is there
 
         if self._alerts is None:
-            self._alerts = RunListAlerts()
-        for alert in self._alerts.take(runs, elsewhere, now()):
+            self._alerts = RunListAlerts(self._app.told_stalls)
+        for alert in self._alerts.take(runs, now(), own=own, just_left=just_left):
             self.post_message(self.Alerted(alert))
 
     def on_home_screen_alerted(self, message: Alerted) -> None:

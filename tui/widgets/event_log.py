@@ -52,7 +52,7 @@ class EventLogPane(SearchedPane):
         self._own: list[Line] = []
         """This viewer's alerts that come after the events which are still being read."""
         self._own_by_kind: dict[str, Line] = {}
-        """The last of them of each kind, until the file tells it too."""
+        """The last of them of each kind, until the file tells it too, or that it is over."""
         self._filter = ""
         self._shown_at = 0.0
         self._bites: Timer | None = None
@@ -106,13 +106,17 @@ class EventLogPane(SearchedPane):
 
     def _leave_out_own(self, events: list[Row]) -> None:
         """Drop this viewer's word for what the file tells itself by now: one thing stands there once."""
-        for kind in {text_in(event, "kind") or text_in(event, "event") for event in events}:
-            if (line := self._own_by_kind.pop(kind, None)) is None:
-                continue
-            for lines in (self._own, self._new, self._all):
-                if line in lines:
-                    lines.remove(line)
-            self._show_all()
+        for event in events:
+            kind = text_in(event, "kind") or text_in(event, "event")
+            if (line := self._own_by_kind.pop(kind, None)) is not None:
+                for lines in (self._own, self._new, self._all):
+                    if line in lines:
+                        lines.remove(line)
+                self._show_all()
+            elif kind == "went_on":
+                self._own_by_kind.pop("stall", None)  # the next stall is another one
+            elif kind == "started":
+                self._own_by_kind.clear()
 
     def _show_new(self) -> None:
         new, self._new = self._new, []
