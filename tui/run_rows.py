@@ -10,6 +10,7 @@ from tui.ordering import Key, Order, with_arrow
 from tui.widgets.row_table import Entry, Field
 
 CURVE_WIDTH = 10
+_NOW = 60.0  # seconds since a run that goes on has written something
 
 _STATES = {
     # With a sign, and one that terminals without colours and without these characters tell apart.
@@ -82,7 +83,8 @@ def entry(run: RunSummary, time: float, *, marked: bool = False, ascii: bool = F
         loss(run.val_loss),
         loss(run.best[1] if run.best else None),
         sparkline(run.curve, ascii=ascii),
-        "now" if live else age(time - run.written),
+        # Of one that writes nothing any more it says since when: it may hang.
+        "now" if live and time - run.written < _NOW else age(time - run.written),
         unread if run.size is None else size_in_words(run.size),
     )
     return Entry(str(run.run.path), cells, "bold" if live else "", "*" if marked else "")

@@ -135,8 +135,13 @@ def test_a_stall_is_told_once_until_it_goes_on(tmp_path: Path) -> None:
         assert watching.kinds(int(SHORTEST_STALL)) == []
         (stall,) = watching.look(300)
         assert stall.kind == "stall" and stall.from_viewer and "usually a row comes every 1.0 s" in stall.message
+        # A toast is gone after seconds: who comes later sees a run that trains.
+        written = run.metrics_file.stat().st_mtime
+        still = watching.alerts.words_while_stalled(watching.following, written + 250)
+        assert still == "▲ stalled: nothing was logged for 4 min. The process is still there."
         add_row(run, 1810)
         assert watching.kinds(int(SHORTEST_STALL)) == []
+        assert watching.alerts.words_while_stalled(watching.following, written + 350) == ""
         assert watching.kinds(60) == ["stall"]
 
 

@@ -221,7 +221,7 @@ async def test_a_live_run_comes_first_and_cannot_be_resumed(runs: Path) -> None:
     with live.locked():
         async with app.run_test(size=(120, 36)) as pilot:
             await settle(pilot)
-            row = ["live", "► training", "1,250", "2,000", "—", "1.7500", "1.7500", "", "now"]
+            row = ["live", "► training", "1,250", "2,000", "—", "1.7500", "1.7500", "", "5 h"]
             assert rows(app, "runs")[0][:-1] == row
             await pilot.press("r", "R")
             assert not app.asked
@@ -621,6 +621,21 @@ async def test_letters_of_a_filter_are_no_commands(runs: Path) -> None:
         await pilot.press("slash", *"xDrRnvsq=?")
         assert not app.asked and len(app.screen_stack) == 1
         assert app.screen.query_one(FilterLine).value == "xDrRnvsq=?"
+
+
+async def test_escape_shows_all_runs_again_also_from_the_list(runs: Path) -> None:
+    """Behind Enter only `/` and then Esc led back, which nothing said."""
+    some_runs(runs)
+    app = Asked()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await in_the_runs(pilot)
+        every = shown(app)
+        await pilot.press("slash", *"crashed", "enter")
+        assert 0 < len(shown(app)) < len(every)
+        await until(pilot, lambda: "esc all runs" in str(app.screen.query_one(KeyLine).content))
+        await pilot.press("escape")
+        assert shown(app) == every
+        assert not app.screen.check_action("show_all", ())
 
 
 async def test_the_order_is_that_of_a_column(runs: Path) -> None:

@@ -11,6 +11,7 @@ from minigpt.files import read_limited
 from minigpt.run_list import RunSummary, Setting, settings_of
 from minigpt.rundir import RunDirectory, RunState
 from tui.run_filter import run_filter
+from tui.run_rows import entry
 
 
 def summary(name: str, state: RunState | None = RunState.FINISHED, **settings: Setting) -> RunSummary:
@@ -176,3 +177,9 @@ def test_settings_are_read_from_any_file(tmp_path: Path, config: str, settings: 
     """A number of thousands of digits cannot be compared with a float."""
     (tmp_path / "config.toml").write_text(config)
     assert settings_of(RunDirectory(tmp_path)) == settings
+
+
+def test_a_run_that_hangs_is_not_said_to_have_written_just_now() -> None:
+    """A stopped process stood in the list as training, its age `now`, for as long as nobody looked closer."""
+    for state, seconds, said in ((RunState.TRAINING, 30, "now"), (RunState.TRAINING, 250, "4 min")):
+        assert said in entry(summary("otter", state), seconds).cells

@@ -11,6 +11,7 @@ from typing import Literal
 
 from minigpt.inert import inert_line, inert_pane
 from minigpt.journal import Row, count_in, number_in, text_in
+from minigpt.run_list import age
 from minigpt.rundir import RunState, last_written
 from minigpt.stalls import SHORTEST_STALL, STALL_INTERVALS
 from tui.figures import duration, loss_figure
@@ -103,6 +104,16 @@ class Alerts:
         found += self._of_crash(following, now) + self._of_stall(following, now)
         self._was_live = following.is_live
         return [told for alert in found if (told := self._unless_swarm(alert, now)) is not None]
+
+    def words_while_stalled(self, following: Following, now: float) -> str:
+        """What to say as long as the run stands still; empty while it does not."""
+        if not following.is_live or not (self._stalled or _says_stalled(following)):
+            return ""
+        try:
+            waited = now - following.run.metrics_file.stat().st_mtime
+        except OSError:
+            return ""
+        return f"▲ stalled: nothing was logged for {age(waited)}. The process is still there."
 
     def _is_new(self, event: Row) -> bool:
         key = (

@@ -393,7 +393,11 @@ class DashboardScreen(Screen[None]):
         assert following is not None
         if following.is_live:
             session = self.session if self._trains_here() else None
-            told = [trouble_of(following.run, session), following.not_compiled]
+            told = [
+                self._alerts.words_while_stalled(following, time()),
+                trouble_of(following.run, session),
+                following.not_compiled,
+            ]
         else:
             error = self.session.error if self.session else None
             told = [how_it_ended(following, error, read_only=self._read_only)]

@@ -64,6 +64,7 @@ class HomeScreen(Screen[None]):
             tooltip="show only some runs: by words of name, state or corpus, by settings and notes",
         ),
         Binding("v,equals_sign", "compare", "compare", tooltip="compare the marked runs; space marks one"),
+        Binding("escape", "show_all", "all runs", tooltip="take the filter away"),
         # Behind what is done with the run under the cursor: on a short line it goes first.
         Binding("n", "launch", "choose settings", tooltip="choose the settings of a new run, and start it"),
         Binding("f2", "rename", "give the run another name", show=False),
@@ -392,6 +393,9 @@ class HomeScreen(Screen[None]):
             return not self.query_one(FilterLine).has_focus or None
         if action == "filter":
             return bool(self._runs) and not self.query_one(FilterLine).has_focus
+        if action == "show_all":
+            line = self.query_one(FilterLine)
+            return bool(line.value) and not line.has_focus
         if action == "compare":
             return self.query_one(RunTable).has_focus or None
         if action in _ACTING:
@@ -503,10 +507,15 @@ class HomeScreen(Screen[None]):
         self.add_class("-filtering")
         self.query_one(FilterLine).focus()
 
+    def action_show_all(self) -> None:
+        """Take the filter away."""
+        self.query_one(FilterLine).action_clear()
+
     def on_input_changed(self, event: Input.Changed) -> None:
         if event.input is self.query_one(FilterLine):
             self.query_one(RunTable).filter(event.value)
             self._show_none()
+            self.refresh_bindings()
 
     def on_filter_line_left(self) -> None:
         table = self.query_one(RunTable)
