@@ -632,7 +632,7 @@ async def test_escape_shows_all_runs_again_also_from_the_list(runs: Path) -> Non
         every = shown(app)
         await pilot.press("slash", *"crashed", "enter")
         assert 0 < len(shown(app)) < len(every)
-        await until(pilot, lambda: "esc all runs" in str(app.screen.query_one(KeyLine).content))
+        await until(pilot, lambda: "esc see all" in str(app.screen.query_one(KeyLine).content))
         await pilot.press("escape")
         assert shown(app) == every
         assert not app.screen.check_action("show_all", ())

@@ -64,7 +64,7 @@ class HomeScreen(Screen[None]):
             tooltip="show only some runs: by words of name, state or corpus, by settings and notes",
         ),
         Binding("v,equals_sign", "compare", "compare", tooltip="compare the marked runs; space marks one"),
-        Binding("escape", "show_all", "all runs", tooltip="take the filter away"),
+        Binding("escape", "show_all", "see all", tooltip="take the filter away"),
         # Behind what is done with the run under the cursor: on a short line it goes first.
         Binding("n", "launch", "choose settings", tooltip="choose the settings of a new run, and start it"),
         Binding("f2", "rename", "give the run another name", show=False),
