@@ -69,7 +69,7 @@ def test_a_conversation_and_its_transcript(tmp_path: Path) -> None:
         longer = answers_of(run)[2]
         assert longer["continued_from"] == len(again["text"])
         assert longer["text"].startswith(again["text"]) and longer["tokens"] == 40
-        program.wait_until(lambda: spoken(program, "seed 2 · continued"))
+        program.wait_until(lambda: spoken(program, "seeds 2, 3"))
 
         program.press(f"tide{NEW_LINE}bell{EVALUATE}")
         program.wait_until("step 40 · evaluated")
@@ -102,7 +102,7 @@ def test_a_conversation_and_its_transcript(tmp_path: Path) -> None:
         program.wait_until(lambda: len(answers_of(run)) == 6)
         two = sorted(answers_of(run), key=lambda row: row["time"])[4:]
         assert [row["step"] for row in two] == [20, 40]
-        assert {(row["prompt"], row["seed"]) for row in two} == {("bell", 2)}
+        assert {(row["prompt"], row["seed"]) for row in two} == {("bell", 3)}
         program.wait_until(lambda: all(word in program.text for row in two for word in words_of(row)))
         titles = [program.find(f"─ step {step}") for step in (20, 40)]
         assert titles[0] is not None and titles[1] is not None

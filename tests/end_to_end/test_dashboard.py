@@ -307,7 +307,7 @@ def test_under_the_dashboard_it_is_the_run_alone(two_threads: Path, undisturbed:
         program.wait_until("⏎ ask")
         ask()
         program.press(ESCAPE)
-        program.wait_until("p pause")
+        program.wait_until("p go on")
         program.press("p")
         program.wait_until("● training")
         program.press("c")
