@@ -114,7 +114,7 @@ def _settings(flags: frozenset[str]) -> "Settings":
     from dataclasses import replace
 
     from tui.settings import load_settings
-    from tui.terminal.abilities import draws_braille, is_read_aloud
+    from tui.terminal.abilities import draws_braille, is_read_aloud, keeps_escape_back
 
     settings = load_settings()
     return replace(
@@ -122,7 +122,7 @@ def _settings(flags: frozenset[str]) -> "Settings":
         plain=settings.plain or "--plain" in flags or is_read_aloud(),
         ascii=settings.ascii or "--ascii" in flags or not draws_braille(),
         low_bandwidth=settings.low_bandwidth or "--low-bandwidth" in flags,
-        mouse=settings.mouse and "--no-mouse" not in flags,
+        mouse=settings.mouse and "--no-mouse" not in flags and not keeps_escape_back(),
     )
 
 

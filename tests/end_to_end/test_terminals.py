@@ -1,5 +1,6 @@
 """The program on terminals that are able to do less: fewer colours, none, no screen, no mouse."""
 
+import os
 import re
 import shlex
 import shutil
@@ -159,6 +160,29 @@ def test_a_distant_connection(run: RunDirectory, settings: dict[str, str]) -> No
         program.wait_until(lambda: is_drawn_whole(program, run))
         program.press("q")
         assert program.wait() == 0
+
+
+@pytest.mark.skipif(shutil.which("screen") is None, reason="no GNU screen")
+def test_under_gnu_screen(run: RunDirectory, settings: dict[str, str]) -> None:
+    """While the mouse was reported it kept Escape back until the next key: no window could be closed."""
+    sockets = Path(tempfile.mkdtemp(prefix="screen-"))
+    sockets.chmod(0o700)
+    screen = str(shutil.which("screen"))
+    variables = {**settings, "SCREENDIR": str(sockets), "COLORTERM": "", "TMUX": "", "STY": ""}
+    try:
+        with Program("-U", "-c", "/dev/null", script(), run.name, command=screen, variables=variables) as program:
+            program.wait_until(lambda: run.name in program.text and "q quit" in program.text)
+            program.resize(80, 24)
+            program.wait_until(lambda: run.name in program.text and "q quit" in program.text)
+            program.press("?")
+            program.wait_until("Esc closes")
+            program.press("\x1b")
+            program.wait_until(lambda: "Esc closes" not in program.text)
+            program.press("q")
+            assert program.wait() == 0
+    finally:
+        subprocess.run([screen, "-X", "quit"], check=False, capture_output=True, env={**os.environ, **variables})
+        shutil.rmtree(sockets)
 
 
 @pytest.mark.skipif(shutil.which("tmux") is None, reason="no tmux")

@@ -31,6 +31,11 @@ def is_read_aloud() -> bool:
     return os.environ.get("ACCESSIBLE", "") not in ("", "0")
 
 
+def keeps_escape_back() -> bool:
+    """Whether Escape comes only with the next key while the mouse is reported, as GNU screen does it."""
+    return bool(os.environ.get("STY")) and not os.environ.get("TMUX")
+
+
 def draws_braille() -> bool:
     """Whether the characters that charts are made of can be sent to it, and are likely to be in its font."""
     encoding = (getattr(sys.__stdout__, "encoding", None) or "utf-8").lower()
