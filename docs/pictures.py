@@ -3,7 +3,7 @@
     python docs/pictures.py [STEPS]
 
 Trains `shakespeare-cpu` twice for a short while without a screen and then in the real program, to STEPS (default 1,500)
-of 12,000 steps; takes each screen at three sizes. Tiny Shakespeare comes from MINIGPT_DATA_DIR or the download.
+of 40,000 steps; takes each screen at three sizes. Tiny Shakespeare comes from MINIGPT_DATA_DIR or the download.
 """
 
 import asyncio
@@ -21,6 +21,7 @@ from minigpt.journal import read_journal
 from minigpt.rundir import list_runs
 from tui.app import MiniGPTApp
 from tui.screens.ask_several import AskSeveralScreen
+from tui.screens.changes import ChangesScreen
 from tui.screens.dashboard import DashboardScreen
 
 HERE = Path(__file__).parent
@@ -77,16 +78,17 @@ async def main() -> None:
             options = ["--run.name", name, "--train.learning-rate", rate, "--train.max-steps", str(max(50, steps // 4))]
             subprocess.run([Path(sys.executable).with_name("minigpt"), "train", PRESET, *options], check=True)
         # More steps than the preset has, so that it still trains when the last picture is taken.
-        app = MiniGPTApp(PRESET, ["--train.max-steps", "12000"])
+        app = MiniGPTApp(PRESET, ["--train.max-steps", "40000"])
         async with app.run_test(size=SIZES[0]) as pilot:
             await until(pilot, lambda: trained_to(app) >= steps, 3600)
             await pictures_of_a_run(pilot, app)
             await pilot.press("escape", "escape")
             await take(pilot, "home")
-            await pilot.press("down", "R")
+            app.push_screen(ChangesScreen(list_runs()[-1]))
             await pilot.pause(1.0)
+            await pilot.press(*"5000")
             await take(pilot, "changes")
-            await pilot.press("escape", "home")
+            await pilot.press("escape")
             await pictures_of_other_screens(pilot, app)
             app.request_stop()
             assert app.session is not None
