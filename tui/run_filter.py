@@ -5,11 +5,13 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from math import isfinite, isnan
 from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
 
-from minigpt.files import read_limited
 from minigpt.inert import inert_line
 from minigpt.run_list import RunSummary, Setting
-from tui.run.notes import LONGEST, Signature, signature_of
+
+if TYPE_CHECKING:
+    from tui.run.notes import Signature
 
 HINT = "words of name, state, corpus; n_layer>=6; note:x; -not"
 """What can be typed, in a few words."""
@@ -19,6 +21,9 @@ _TERM = re.compile(r"([A-Za-z_][\w.]*)(>=|<=|!=|==|=|<|>|:)(.*)", re.DOTALL)
 
 def _note(run: RunSummary) -> str:
     """A run's notes; empty without any, and where they cannot be read."""
+    from minigpt.files import read_limited
+    from tui.run.notes import LONGEST, signature_of  # here: the first frame has no filter
+
     path = run.run.notes_file
     if (signature := signature_of(path)) is None:
         return ""
@@ -32,7 +37,7 @@ def _note(run: RunSummary) -> str:
     return _notes[path][1]
 
 
-_notes: dict[Path, tuple[Signature, str]] = {}
+_notes: "dict[Path, tuple[Signature, str]]" = {}
 
 
 _OWN: dict[str, Callable[[RunSummary], Setting | None]] = {
