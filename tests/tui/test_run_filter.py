@@ -104,7 +104,7 @@ def test_notes_are_read_when_the_filter_asks_and_again_when_they_have_changed(
         read.append(path.parent.name)
         return read_limited(path, limit)
 
-    monkeypatch.setattr("tui.run_filter.read_limited", counting)
+    monkeypatch.setattr("minigpt.files.read_limited", counting)
     runs = []
     for name, notes in {
         "good": "Baseline for the PAPER\nlr 3e-4",
