@@ -108,7 +108,7 @@ class MiniGPTApp(App[None]):
         """What follows the run that is trained here while its dashboard is not open."""
         self.told_stalls: dict[Path, float] = {}
         """For the alerts of all screens."""
-        self._looked_at = 0.0
+        self._looked_at_unseen = 0.0
         self._handing_over: ConfirmScreen | None = None
         """What is shown until another process trains the run."""
         self.read_only = read_only
@@ -390,10 +390,10 @@ class MiniGPTApp(App[None]):
             return
         if self._unseen is None:
             self._unseen = Following(run, session.offsets["events"]), Alerts(self.told_stalls)
-            self._looked_at = 0.0
-        if session.is_alive() and monotonic() - self._looked_at < UNSEEN_INTERVAL:
+            self._looked_at_unseen = 0.0
+        if session.is_alive() and monotonic() - self._looked_at_unseen < UNSEEN_INTERVAL:
             return
-        self._looked_at = monotonic()
+        self._looked_at_unseen = monotonic()
         following, alerts = self._unseen
         _, events = following.poll(held=session.is_alive())
         for alert in alerts.take(following, events, time()):

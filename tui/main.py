@@ -35,9 +35,7 @@ what --plain does.
 Press ? in the program for its keys. Without a screen: minigpt train
 """
 
-ASKING = frozenset({"chat", "answers", "evaluate"})
-"""Threads that, once stopped, still keep what they have come to with the run."""
-LAST_WORDS = 0.5  # seconds for that
+LAST_WORDS = 0.5  # seconds in which what was cancelled may still be kept with the run
 
 _FLAGS = frozenset({"--read-only", "--plain", "--ascii", "--low-bandwidth", "--no-mouse"})
 
@@ -59,7 +57,8 @@ def leave(code: int) -> NoReturn:
     for thread in threads:
         if not thread.daemon:
             thread.join()
-        elif thread.name in ASKING:
+        elif (cancel := getattr(thread, "cancel", None)) is not None:  # an answer, an evaluation
+            cancel()
             thread.join(max(0.0, deadline - monotonic()))
     if any(thread.is_alive() for thread in threads):
         # Python would tear down what a thread within torch still works with: the process would crash.

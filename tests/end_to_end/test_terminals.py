@@ -48,7 +48,7 @@ def run(runs: Path) -> RunDirectory:
     ("variables", "used"),
     [
         ({"TERM": "xterm-256color", "COLORTERM": "truecolor"}, "truecolor"),
-        ({"TERM": "tmux-256color", "COLORTERM": ""}, "256"),
+        ({"TERM": "tmux-256color", "COLORTERM": "", "NO_COLOR": ""}, "256"),
         ({"TERM": "alacritty", "COLORTERM": ""}, "256"),
         ({"TERM": "screen", "COLORTERM": ""}, "sixteen"),
         ({"TERM": "linux", "COLORTERM": ""}, "sixteen"),
@@ -162,6 +162,20 @@ def test_a_distant_connection(run: RunDirectory, settings: dict[str, str]) -> No
         assert program.wait() == 0
 
 
+def look_around(program: Program, run: RunDirectory) -> None:
+    """Other sizes, a window opened and closed, and the end."""
+    program.wait_until(lambda: run.name in program.text and "q quit" in program.text)
+    for columns, rows in ((80, 24), (120, 36)):
+        program.resize(columns, rows)
+        program.wait_until(lambda: run.name in program.text and "q quit" in program.text)
+    program.press("?")
+    program.wait_until("Esc closes")
+    program.press("\x1b")
+    program.wait_until(lambda: "Esc closes" not in program.text)
+    program.press("q")
+    assert program.wait() == 0
+
+
 @pytest.mark.skipif(shutil.which("screen") is None, reason="no GNU screen")
 def test_under_gnu_screen(run: RunDirectory, settings: dict[str, str]) -> None:
     """While the mouse was reported it kept Escape back until the next key: no window could be closed."""
@@ -171,15 +185,7 @@ def test_under_gnu_screen(run: RunDirectory, settings: dict[str, str]) -> None:
     variables = {**settings, "SCREENDIR": str(sockets), "COLORTERM": "", "TMUX": "", "STY": ""}
     try:
         with Program("-U", "-c", "/dev/null", script(), run.name, command=screen, variables=variables) as program:
-            program.wait_until(lambda: run.name in program.text and "q quit" in program.text)
-            program.resize(80, 24)
-            program.wait_until(lambda: run.name in program.text and "q quit" in program.text)
-            program.press("?")
-            program.wait_until("Esc closes")
-            program.press("\x1b")
-            program.wait_until(lambda: "Esc closes" not in program.text)
-            program.press("q")
-            assert program.wait() == 0
+            look_around(program, run)
     finally:
         subprocess.run([screen, "-X", "quit"], check=False, capture_output=True, env={**os.environ, **variables})
         shutil.rmtree(sockets)
@@ -198,16 +204,7 @@ def test_under_tmux(term: str, run: RunDirectory, settings: dict[str, str]) -> N
         with Program(
             *tmux[1:], "-f", "/dev/null", "new-session", command, command=tmux[0], variables=variables
         ) as program:
-            program.wait_until(lambda: run.name in program.text and "q quit" in program.text)
-            for columns, rows in ((80, 24), (120, 36)):
-                program.resize(columns, rows)
-                program.wait_until(lambda: run.name in program.text and "q quit" in program.text)
-            program.press("?")
-            program.wait_until("Esc closes")
-            program.press("\x1b")
-            program.wait_until(lambda: "Esc closes" not in program.text)
-            program.press("q")
-            assert program.wait() == 0
+            look_around(program, run)
     finally:
         subprocess.run([*tmux, "kill-server"], check=False, capture_output=True)
         shutil.rmtree(socket.parent)

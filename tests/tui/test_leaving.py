@@ -17,10 +17,29 @@ def compute():
     while True:
         numbers = torch.tanh(numbers @ numbers)
 
-for name in ("chat", "evaluate"):
-    threading.Thread(target=compute, name=name, daemon=True).start()
+for _ in range(2):
+    threading.Thread(target=compute, daemon=True).start()
 begun.wait()
 print("the last words")
+"""
+
+ANSWERING = """
+import threading, time
+from tui.main import leave
+
+class Answering(threading.Thread):
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.cancel = (cancelled := threading.Event()).set
+        self.is_cancelled = cancelled.wait
+
+    def run(self):
+        self.is_cancelled()
+        time.sleep(0.1)
+        print("kept")
+
+Answering().start()
+leave(0)
 """
 
 
@@ -34,7 +53,5 @@ def test_an_answer_under_way_is_no_crash(code: int) -> None:
 
 def test_what_is_kept_with_the_run_is_waited_for() -> None:
     """The answer that was stopped by quitting is in the transcript."""
-    slow = "import threading, time\nfrom tui.main import leave\n"
-    slow += "threading.Thread(target=lambda: (time.sleep(0.2), print('kept')), name='chat', daemon=True).start()\n"
-    done = subprocess.run([sys.executable, "-c", f"{slow}leave(0)"], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", ANSWERING], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "kept\n")

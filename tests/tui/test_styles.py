@@ -3,10 +3,12 @@
 import inspect
 from pathlib import Path
 
+from tests.recorded import recorded_run
 from tests.tui.panes import settled, until
 from tui import styles
 from tui.app import MiniGPTApp
 from tui.screens.dialogs import KeysScreen
+from tui.widgets.charts import ChartsPane
 
 
 def looks_of(app: MiniGPTApp) -> list[object]:
@@ -35,6 +37,18 @@ async def test_nothing_on_the_home_screen_is_without_its_styles() -> None:
         shown = {type(widget) for widget in [app.screen, *app.screen.query("*")]}
         beside = {Path(inspect.getfile(one)).with_suffix(".tcss") for kind in shown for one in kind.__mro__[:-1]}
         assert {path for path in beside if path in styles.ALL} <= set(styles.FIRST)
+
+
+async def test_nothing_on_an_opened_dashboard_is_without_its_styles(tmp_path: Path) -> None:
+    """A run that the command line names is drawn before the styles of other screens are read."""
+    app = LateApp()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await styles.load(app, styles.DASHBOARD)
+        app.open_run(recorded_run(tmp_path))
+        await until(pilot, lambda: app.screen.query(ChartsPane))
+        shown = {type(widget) for widget in [app.screen, *app.screen.query("*")]}
+        beside = {Path(inspect.getfile(one)).with_suffix(".tcss") for kind in shown for one in kind.__mro__[:-1]}
+        assert {path for path in beside if path in styles.ALL} <= {*styles.FIRST, *styles.DASHBOARD}
 
 
 async def test_the_others_come_behind_the_first_frame() -> None:

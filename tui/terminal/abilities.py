@@ -54,8 +54,10 @@ def tell_textual_of_colors() -> None:
     """Let 256 colours be used where the terminal's name alone does not say so.
 
     Textual goes by the end of TERM and by COLORTERM, which SSH does not hand on: "alacritty", "foot" and
-    "xterm-ghostty" would be taken for terminals of 16 colours.
+    "xterm-ghostty" would be taken for terminals of 16 colours. And an empty NO_COLOR, which asks for nothing, for one.
     """
+    if os.environ.get("NO_COLOR") == "":
+        del os.environ["NO_COLOR"]
     if not os.environ.get("COLORTERM") and _term().startswith(_MANY_COLORS):
         os.environ.setdefault("TEXTUAL_COLOR_SYSTEM", "256")
 
